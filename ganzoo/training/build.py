@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig
@@ -75,8 +76,10 @@ def build_run(
     with world.local_main_first():  # one process of each machine downloads
         for network in networks.values():
             network.prepare()
-    for network in networks.values():
+    for role, network in networks.items():
         network.world = world
+        with _fitting(_table(role), network.config.name):
+            _check_finite(network)
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties: dict[str, Penalty] = {}
@@ -84,6 +87,8 @@ def build_run(
         penalty: Penalty = build_part(registries.penalties, config, f"penalties.{index}", packed.info)
         with _fitting(f"penalties.{index}", config.name):
             penalty.setup(cast("Generator", networks["generator"]), cast("Discriminator", networks["discriminator"]))
+            _check_storable(penalty)
+            _check_finite(penalty)
         penalties[unused_name(config.name, penalties)] = penalty.to(compute.device)
     if recipe.device.sync_batch_norm:
         world.convert_sync_batchnorm([*networks.values(), *penalties.values()])
@@ -205,7 +210,7 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
         RecipeError: it does not fit the dataset.
     """
     registry: Registry = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
-    config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
+    config, path = recipe.network(role), _table(role)
     with _fitting("trainer", recipe.trainer.name):
         of_role = recipe.trainer.info_for(role, info)
     missing_table = recipe.missing_table(role)
@@ -216,9 +221,31 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
             raise ValueError(f"needs {' and '.join(missing)}, and {lacking}")
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("has no parameter to train: make its layers in its constructor")
-        if others := [key for key, value in network.state_dict().items() if not isinstance(value, torch.Tensor)]:
-            raise ValueError(f"has {others[0]} in its state_dict, and checkpoints keep tensors alone: make it a tensor")
+        _check_storable(network)
     return network
+
+
+def _check_storable(module: torch.nn.Module) -> None:
+    """Raise ValueError where the state of a network or penalty could not be restored from a checkpoint."""
+    for key, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"has {key} in its state_dict, and checkpoints keep tensors alone: make it a tensor")
+        if is_lazy(value):
+            raise ValueError(f"has {key} without a shape, as lazy layers have it: give the layer its sizes")
+        if any(size > 1 and not stride for size, stride in zip(value.shape, value.stride(), strict=True)):
+            raise ValueError(f"has {key}, an expanded view whose values share memory: add .clone() to it")
+
+
+def _check_finite(module: torch.nn.Module) -> None:
+    """Raise ValueError where a value of a network or penalty is not finite before it trains: none is ever saved."""
+    for key, value in module.state_dict().items():
+        if value.element_size() > 1 and not value.isfinite().all():  # torch cannot tell of floats of one byte
+            raise ValueError(f"has {key} with values that are not finite: register it with persistent=False")
+
+
+def _table(role: str) -> str:
+    """Return the path of a network's table in a recipe."""
+    return role if role in ROLES else f"networks.{role}"
 
 
 def build_part(registry: Registry, config: ComponentConfig, path: str, info: DatasetInfo, *, note: str = "") -> Any:

@@ -248,11 +248,47 @@ class Counted(Untrained):
         return {"calls": 3}
 
 
+class Lazy(Untrained):
+    """Its layer takes its shape from the first images."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.head = torch.nn.LazyLinear(1)
+
+
+class Expanded(Untrained):
+    """A parameter has one value in memory for eight, which a fused optimizer writes beyond."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.scale = torch.nn.Parameter(torch.ones(1).expand(8))
+
+
+class Masked(Untrained):
+    """A buffer masks by −∞, as attention does."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.head = torch.nn.Linear(3, 1)
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+
+class ExpandedPenalty(Penalty):
+    """A buffer has one value in memory for eight."""
+
+    def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.register_buffer("mean", torch.zeros(1).expand(8))
+
+
 @pytest.mark.parametrize(
     ("network", "told"),
     [
         (Untrained, "has no parameter to train: make its layers in its constructor"),
         (Counted, "has _extra_state in its state_dict, and checkpoints keep tensors alone: make it a tensor"),
+        (Lazy, "has head.weight without a shape, as lazy layers have it: give the layer its sizes"),
+        (Expanded, "has scale, an expanded view whose values share memory: add .clone() to it"),
+        (Masked, "has mask with values that are not finite: register it with persistent=False"),
     ],
 )
 def test_a_network_that_cannot_be_trained_or_kept_is_told_before_training(
@@ -263,3 +299,12 @@ def test_a_network_that_cannot_be_trained_or_kept_is_told_before_training(
     with pytest.raises(RecipeError) as error:
         build("discriminator={name='odd'}", manager=manager)
     assert [str(problem) for problem in error.value.problems] == [f'discriminator: "odd" {told}']
+
+
+def test_a_penalty_that_cannot_be_kept_is_told_before_training(build: Callable[..., Run]):
+    manager = PluginManager()
+    manager.registries.penalties.register("odd", ExpandedPenalty, config=PenaltyConfig, plugin="test")
+    with pytest.raises(RecipeError) as error:
+        build("penalties=[{name='odd'}]", manager=manager)
+    told = 'penalties.0: "odd" has mean, an expanded view whose values share memory: add .clone() to it'
+    assert [str(problem) for problem in error.value.problems] == [told]
