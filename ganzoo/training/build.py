@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch.nn.parameter import is_lazy
 
+from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig
 from ganzoo.components.penalty import Penalty
@@ -81,7 +82,9 @@ def build_run(
         with _fitting(_table(role), network.config.name):
             _check_finite(network)
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
-    loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
+    loss: Loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
+    with _fitting("loss", recipe.loss.name):
+        _check_stateless(loss)
     penalties: dict[str, Penalty] = {}
     for index, config in enumerate(recipe.penalties):
         penalty: Penalty = build_part(registries.penalties, config, f"penalties.{index}", packed.info)
@@ -241,6 +244,13 @@ def _check_finite(module: torch.nn.Module) -> None:
     for key, value in module.state_dict().items():
         if value.element_size() > 1 and not value.isfinite().all():  # torch cannot tell of floats of one byte
             raise ValueError(f"has {key} with values that are not finite: register it with persistent=False")
+
+
+def _check_stateless(loss: Loss) -> None:
+    """Raise ValueError where a loss holds parameters, which no optimizer would train and no checkpoint keep."""
+    for held in (loss, *vars(loss).values()):
+        if isinstance(held, torch.nn.Parameter) or (isinstance(held, torch.nn.Module) and [*held.parameters()]):
+            raise ValueError("has parameters, and a loss keeps no state: make it a penalty, whose are trained")
 
 
 def _table(role: str) -> str:

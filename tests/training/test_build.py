@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from ganzoo.builtin.losses import NonSaturating
+from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator
-from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
+from ganzoo.components.options import DiscriminatorConfig, LossConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError, RecipeError
@@ -308,3 +310,40 @@ def test_a_penalty_that_cannot_be_kept_is_told_before_training(build: Callable[.
         build("penalties=[{name='odd'}]", manager=manager)
     told = 'penalties.0: "odd" has mean, an expanded view whose values share memory: add .clone() to it'
     assert [str(problem) for problem in error.value.problems] == [told]
+
+
+class LearnedLoss(NonSaturating):
+    """Scales the logits by what it would learn, beside a module of torch's that learns nothing."""
+
+    def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.own = torch.nn.BCEWithLogitsLoss()
+        self.scale = torch.nn.Linear(1, 1)
+
+
+class LossModule(torch.nn.Module, NonSaturating):  # type: ignore[misc]
+    """Is a module itself."""
+
+    def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
+        torch.nn.Module.__init__(self)
+        NonSaturating.__init__(self, config, info=info)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize("loss", [LearnedLoss, LossModule])
+def test_a_loss_with_parameters_that_nothing_would_train_is_refused(build: Callable[..., Run], loss: type[Loss]):
+    manager = PluginManager()
+    manager.registries.losses.register("odd", loss, config=NonSaturating.Config, plugin="test")
+    with pytest.raises(RecipeError, match='loss: "odd" has parameters, and a loss keeps no state: make it a penalty'):
+        build("loss={name='odd'}", manager=manager)
+
+
+def test_a_loss_may_hold_a_module_without_parameters(build: Callable[..., Run]):
+    class Plain(LearnedLoss):
+        def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
+            super().__init__(config, info=info)
+            del self.scale
+
+    manager = PluginManager()
+    manager.registries.losses.register("odd", Plain, config=NonSaturating.Config, plugin="test")
+    assert isinstance(build("loss={name='odd'}", manager=manager).trainer.parts.loss, Plain)
