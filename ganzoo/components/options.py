@@ -6,6 +6,7 @@ They are separate from the components' base classes, because these need torch an
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -318,6 +319,7 @@ class OptimizerConfig(ComponentConfig):
     weight_decay: NonNegativeFloat = 0.0
     """L2 coupled to the gradient (decoupled from it where the optimizer says so), on every parameter."""
 
+    @abstractmethod
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
         """Build the torch optimizer over `parameters`; called with numbers in the place of schedules (`options_at`).
 
@@ -328,7 +330,6 @@ class OptimizerConfig(ComponentConfig):
         `_step_supports_amp_scaling = True`, as torch's fused ones do; for any other, the weights are restored after
         such a step.
         """
-        raise NotImplementedError
 
 
 class ObserverConfig(ComponentConfig):

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from traceback import walk_tb
 from types import FrameType
 
+from torch.optim import Optimizer
+
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import GanzooError
 from ganzoo.recipe.model import Recipe
@@ -58,12 +60,17 @@ def _note(error: Exception, recipe: Recipe, manager: PluginManager) -> str:
 
 
 def _innermost(frames: Sequence[FrameType], parts: Sequence[Part]) -> list[Part]:
-    """Return the component whose method an error came out of; none where that is a trainer's, or no component's."""
+    """Return the component whose method an error came out of; none where that is a trainer's, or no component's.
+
+    An optimizer does not know the options that it was built from: all of plugins are returned.
+    """
     for frame in reversed(frames):
         owner = type(frame.f_locals.get("self"))
         if issubclass(owner, Trainer):
             return []
+        if issubclass(owner, Optimizer):
+            return [part for part in parts if part[0].name == "optimizer"]
         place = f"{owner.__module__}:{owner.__qualname__}"
-        if found := [part for part in parts if part[1].target in (owner, place)]:
+        if found := [part for part in parts if part[1].target in (owner, place) or issubclass(owner, part[1].config)]:
             return found[:1]
     return []

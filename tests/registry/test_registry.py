@@ -11,7 +11,14 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from ganzoo.components.loss import Loss
-from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig, LossConfig, PenaltyConfig
+from ganzoo.components.options import (
+    ComponentConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    PenaltyConfig,
+)
 from ganzoo.components.penalty import Penalty
 from ganzoo.errors import PluginError
 from ganzoo.registry.kinds import KINDS
@@ -240,6 +247,14 @@ def test_wrong_place_is_told(place: str, attribute: str, told: str):
         entry_at(place, attribute, import_module(place).Config).load()
     assert told in str(caught.value)
     assert "margin (ganzoo-margin 1.0)" in str(caught.value)
+
+
+def test_an_optimizer_without_build_is_refused():
+    class Unbuilt(OptimizerConfig):
+        """It lacks what makes it an optimizer."""
+
+    with pytest.raises(PluginError, match='"unbuilt" of the plugin p: its class Unbuilt lacks build: define it there'):
+        Registrar((Registries().optimizers,), "p")("unbuilt", Unbuilt)
 
 
 def test_module_that_is_not_there_is_told():

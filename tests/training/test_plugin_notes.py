@@ -64,6 +64,34 @@ def test_component_whose_values_fail_elsewhere(tables: dict[str, Any], plugin: P
     assert notes({**tables, "loss": {"name": "vector"}}, RuntimeError, plugin) == [told]
 
 
+OPTIMIZERS = """
+from ganzoo.plugin import OptimizerConfig, hookimpl
+from torch.optim import LBFGS
+
+class Closing(OptimizerConfig):
+    def build(self, parameters):
+        return LBFGS(parameters)
+
+class Failing(OptimizerConfig):
+    def build(self, parameters):
+        raise TypeError
+
+@hookimpl
+def register_optimizers(register):
+    register("closing", Closing)
+    register("failing", Failing)
+"""
+
+
+@pytest.mark.parametrize("name", ["closing", "failing"])
+def test_an_optimizer_that_fails_where_it_is_built_or_steps(tables: dict[str, Any], tmp_path: Path, name: str):
+    path = tmp_path / "mine.py"
+    path.write_text(OPTIMIZERS)
+    told = f"this comes out of the optimizer {name} of the plugin mine.py, which `ganzoo test-plugin {path}` checks"
+    tables["trainer"]["generator_optimizer"] = {"name": name}
+    assert notes(tables, TypeError, path) == [told]
+
+
 METRIC = """
 from ganzoo.plugin import Metric, MetricConfig, hookimpl
 
