@@ -326,6 +326,8 @@ class OptimizerConfig(ComponentConfig):
         An option that takes a schedule is set at each step in the optimizer's groups, under its own name: each of
         `param_groups` has a key `lr`, and `momentum` where `momentum: Scheduled[float]` is an option.
 
+        A resumed run goes on from its `state` and from what it changed in its groups. Its step gets no closure.
+
         An optimizer that skips the step if the tensor `self.found_inf` is 1, without reading it on the host, sets
         `_step_supports_amp_scaling = True`, as torch's fused ones do; for any other, the weights are restored after
         such a step.

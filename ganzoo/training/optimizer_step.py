@@ -75,6 +75,8 @@ class OptimizerStep:
         self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
+        self._built: list[dict[str, Any]] = []
+        """The options in the optimizer's groups before its first step in this process."""
 
     def add(self, loss: Tensor) -> None:
         """Add a loss, and its gradient, to what the next step decreases."""
@@ -96,6 +98,7 @@ class OptimizerStep:
         if loss is not None:
             self.add(loss)
         assert self._loss is not None, "nothing to minimize"
+        self._note_built()
         loss, self._loss = self._loss, None
         # The loss is averaged too, so that all processes find it finite, or none does.
         self._world.all_reduce_mean_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
@@ -124,15 +127,26 @@ class OptimizerStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer, by the names of its parameters, and of the loss scaler."""
-        return {"optimizer": optimizer_state(self.optimizer, self._parameters), "scaler": self.scaler.state_dict()}
+        optimizer = optimizer_state(self.optimizer, self._parameters)
+        return {"optimizer": optimizer, "moved": self._moved(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; the options of the optimizer stay those it was built with.
+
+        One that the optimizer itself changes, such as a count of its steps, goes on where it was, unless it was built
+        with another value now.
 
         Raises:
             ValueError: it is of another optimizer or of other parameters.
         """
         load_optimizer(self.optimizer, state["optimizer"], self._parameters, f"{self.name}_optimizer")
+        self._note_built()
+        for group, moved in zip(self.optimizer.param_groups, state.get("moved", ()), strict=False):
+            for key, (was, now) in moved.items():
+                if _same(group[key], was):
+                    if not all(isinstance(each, int | float | None) for each in (was, now)):
+                        check_like(now, group[key], f"{self.name}_optimizer: {key}")
+                    group[key] = now
         if self.scaler.is_enabled() and state["scaler"]:  # empty where the run was in another precision before
             check_like(state["scaler"], self.scaler.state_dict(), f"{self.name}: scaler")
             self.scaler.load_state_dict(state["scaler"])
@@ -170,6 +184,15 @@ class OptimizerStep:
                 self.optimizer.step()
         else:
             self._move_and_undo()
+
+    def _note_built(self) -> None:
+        self._built = self._built or [copy.deepcopy(group) for group in _options_of(self.optimizer)]
+
+    def _moved(self) -> list[dict[str, tuple[Any, Any]]]:
+        """Return the options that the optimizer itself has changed since it was built, by group: before and now."""
+        pairs = zip(self._built, _options_of(self.optimizer), strict=False)
+        changed = [{key: (was[key], now[key]) for key in was if not _same(was[key], now[key])} for was, now in pairs]
+        return [{key: both for key, both in each.items() if key not in self._scheduled} for each in changed]
 
     @torch.no_grad()
     def _move_and_undo(self) -> None:
@@ -222,8 +245,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], parameters: Mapp
         ValueError: the state is of another optimizer or of other parameters.
     """
     names = _names(optimizer, parameters)
-    own = optimizer.state_dict()["param_groups"]
-    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    own, options = optimizer.state_dict()["param_groups"], _options_of(optimizer)
     for now, before, group in zip(options, state["param_groups"], own, strict=True):
         kept = {key for key in _OPTIONS_THAT_SHAPE_STATE if bool(now.get(key)) != bool(before.get(key))}
         if now.keys() != before.keys() - {"params"} or kept:
@@ -233,11 +255,10 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], parameters: Mapp
     expected = _state_after_a_step(optimizer)
     loaded: dict[Any, Any] = {}
     for name, values in state["state"].items():
-        if name not in names:
+        key = names.index(name) if name in names else name  # an optimizer may keep a state of all under another key
+        if name not in names and key not in expected:
             raise ValueError(f"{what} has a state for {str(name)[:99]}, which it does not train")
-        number = names.index(name)
-        like = None if expected is None else expected[number]
-        loaded[number] = _placed(values, like, parameters.get(name), f"{what}: {name}")
+        loaded[key] = _placed(values, expected.get(key), parameters.get(name), f"{what}: {name}")
     optimizer.load_state_dict({**state, "state": loaded, "param_groups": own})
     for group, kept_options in zip(optimizer.param_groups, options, strict=True):
         group.update(kept_options)
@@ -253,8 +274,17 @@ def _names(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> list[str]:
     return [names.get(id(parameter), f"#{number}") for number, parameter in enumerate(trained)]
 
 
-def _state_after_a_step(optimizer: Optimizer) -> list[dict[str, Any]] | None:
-    """Return the state of each parameter after the first step of a copy; None for one that takes no such step."""
+def _options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def _same(one: Any, other: Any) -> bool:
+    both_tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
+    return torch.equal(one.cpu(), other.cpu()) if both_tensors else bool(one == other)
+
+
+def _state_after_a_step(optimizer: Optimizer) -> dict[Any, Any]:
+    """Return the state after the first step of a copy, as `state_dict` has it; none for one that takes no such step."""
     twin = copy.deepcopy(optimizer)
     vars(twin).update(vars(optimizer) | vars(twin))  # a copy lacks what torch's own constructor sets beside its state
     twin.state.clear()
@@ -264,22 +294,29 @@ def _state_after_a_step(optimizer: Optimizer) -> list[dict[str, Any]] | None:
     try:
         twin.step()
     except Exception:  # of any kind: a plugin's optimizer may want more than gradients
-        return None
-    return [twin.state[parameter] for parameter in trained]
+        return {}
+    others = {key: value for key, value in twin.state.items() if not isinstance(key, Tensor)}
+    return {**others, **{number: twin.state[parameter] for number, parameter in enumerate(trained)}}
 
 
-def _placed(values: dict[str, Any], like: dict[str, Any] | None, parameter: Tensor | None, what: str) -> dict[str, Any]:
+def _placed(values: Any, like: Any, parameter: Tensor | None, what: str) -> Any:
     """Return the state of a parameter in tensors that are as the optimizer's own.
+
+    Of what a first step does not tell, each list may have any length, and further values the shape of the parameter.
 
     Raises:
         ValueError: it is not a state of this parameter.
     """
-    if like is not None:
-        if values:  # none without a step
-            check_like(values, like, what)
-        own = like
-    else:
-        own = {key: _like_parameter(value, parameter, f"{what}.{key}") for key, value in values.items()}
+    if like is not None and not isinstance(like, dict):
+        check_like(values, like, what)
+        return values
+    like = like or {}
+    lists = {key for key, value in values.items() if isinstance(value, list) and isinstance(like.get(key), list)}
+    later = values.keys() - like.keys()
+    if values:  # none without a step
+        found, expected = ({key: each[key] for key in each if key not in lists | later} for each in (values, like))
+        check_like(found, expected, what)
+    own = like | {key: _like_parameter(values[key], parameter, f"{what}.{key}") for key in later}
     return {
         key: torch.empty_like(own[key]).copy_(value) if isinstance(value, Tensor) else value
         for key, value in values.items()

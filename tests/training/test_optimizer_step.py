@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from ganzoo.components.schedule import Progress, Schedule, Scheduled
 from ganzoo.data.loader import Loader
 from ganzoo.errors import PluginError
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.safe_load import load_tensors
 from ganzoo.training import non_finite
 from ganzoo.training.build import build_run
 from ganzoo.training.optimizer_step import OptimizerStep, load_optimizer, optimizer_state
@@ -173,6 +176,83 @@ OPTIMIZERS = {
     ),
     "shy": lambda parameters: Shy(parameters, lr=0.1, momentum=0.5),
 }
+
+
+class Remembering(torch.optim.Optimizer):
+    """Keeps a state in every place: the last gradients, a sum that begins late, one state of all, and its options."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr, "count": 0, "shown": None})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        (group,) = self.param_groups
+        group["count"] += 1
+        group["shown"] = 1 / group["count"]
+        of_all = self.state["all"]
+        of_all["sum"] = of_all.get("sum", torch.zeros(())) + 1
+        for parameter in group["params"]:
+            own = self.state[parameter]
+            own["last"] = [*own.get("last", ()), parameter.grad.clone()][-3:]
+            if group["count"] > 1:
+                own["late"] = own.get("late", 0) + parameter.grad
+            step = sum(own["last"]) * group["shown"] + own.get("late", 0)
+            parameter.sub_(step * group["lr"] / of_all["sum"])
+
+
+class RememberingConfig(OptimizerConfig):
+    """Of a library, say: its state is where it wants it."""
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return Remembering(parameters, lr=float(self.lr))  # type: ignore[arg-type]
+
+
+def steps_of(network: nn.Module, lr: float = 0.1) -> OptimizerStep:
+    guard = non_finite.NonFiniteGuard(torch.device("cpu"))
+    options = RememberingConfig(name="remembering", lr=lr)
+    return OptimizerStep("critic", {"critic": network}, options, at=Progress(0, 20, 1), guard=guard)
+
+
+def take(steps: OptimizerStep, numbers: range) -> None:
+    (network,) = steps.networks.values()
+    for number in numbers:
+        torch.manual_seed(number)
+        loss = network(torch.rand(4, 3)).square().sum()
+        steps.step(loss, number=number, rng=torch.get_rng_state())
+
+
+def test_an_optimizer_goes_on_from_its_state_wherever_it_keeps_it(tmp_path: Path):
+    network = nn.Linear(3, 2)
+    steps = steps_of(network)
+    take(steps, range(4))
+    torch.save(steps.state_dict(), tmp_path / "state.pt")
+    again = copy.deepcopy(network)
+    resumed = steps_of(again)
+    resumed.load_state_dict(load_tensors(tmp_path / "state.pt"))
+    for each in (steps, resumed):
+        take(each, range(4, 8))
+    assert torch.equal(again.weight, network.weight)
+    assert resumed.optimizer.param_groups[0]["count"] == 8
+
+
+def test_an_option_of_an_optimizer_that_is_another_one_now_stays_so():
+    steps = steps_of(nn.Linear(3, 2))
+    take(steps, range(2))
+    steps.optimizer.param_groups[0]["lr"] = 0.01  # as a scheduler of its own does
+    same, other = steps_of(nn.Linear(3, 2)), steps_of(nn.Linear(3, 2), lr=0.5)
+    for each in (same, other):
+        each.load_state_dict(steps.state_dict())
+    assert [each.optimizer.param_groups[0]["lr"] for each in (same, other)] == [0.01, 0.5]
+
+
+@pytest.mark.parametrize("value", ["fast", torch.zeros(0), [1]])
+def test_an_option_of_an_optimizer_that_is_no_number_is_refused(value: Any):
+    steps = steps_of(nn.Linear(3, 2))
+    take(steps, range(2))
+    state = steps.state_dict()
+    state["moved"][0]["count"] = (0, value)
+    with pytest.raises(ValueError, match=r"^critic_optimizer: count is "):
+        steps_of(nn.Linear(3, 2)).load_state_dict(state)
 
 
 def stepped(name: str) -> tuple[nn.Module, torch.optim.Optimizer, dict[str, Any]]:

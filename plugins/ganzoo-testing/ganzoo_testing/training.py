@@ -455,7 +455,7 @@ def check_optimizer(entry: Entry, **options: Any) -> None:
     for number in range(10):  # some optimizers do more every few steps
         trainer.train_step(_batch(trainer, number))
     different = _different_after_a_step(trainer, _resumed(of_trainer, trained, manager, trainer))
-    require(not different, "goes on differently from a saved state: keep all of it in `self.state`")
+    require(not different, "goes on differently from a saved state: keep all of it in `self.state` or `param_groups`")
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         weights = [parameter.detach().clone() for parameter in network.parameters()]
         optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
