@@ -176,6 +176,7 @@ def names(
     for choice in choices:
         earlier = [name for name, other in taken.items() if other is not None and dict(other) == dict(choice)]
         words = "-".join(filter(None, _words(choice))) or otherwise
+        words = re.sub(r"\.(?!\d)", "-", words)  # a folder with the name of a file would be refused
         # Case is ignored, as some file systems do.
         name = earlier[0] if earlier else unused_name(words[:NAME_LENGTH].rstrip("-._"), taken, fold=str.casefold)
         taken[name] = named[name] = choice

@@ -59,6 +59,8 @@ def test_wrong_grids(texts: list[str], message: str):
         ({"t.lr": {"from": 2e-4, "to": 1e-5}}, "lr-from-0.0002-to-1e-05"),
         ({"dataset.root": "../..//etc; rm -rf"}, "etc-rm-rf"),
         ({"dataset.root": "日本"}, "base"),
+        ({"init.from": "dcgan.safetensors"}, "dcgan-safetensors"),  # a folder called as a file is refused
+        ({"init.from": "base.toml", "trainer.momentum": 0.5}, "base-toml-momentum-0.5"),
         ({}, "base"),
     ],
 )
@@ -71,6 +73,7 @@ def test_names_differ_where_choices_do_and_stay_where_they_were_given():
     assert list(names(choices, "base")) == ["x-y", "x-y-2", "X-Y-3"]
     assert list(names(choices[1:], "base", {"x-y": choices[1], "logs": None})) == ["x-y", "X-Y-2"]
     assert list(names([{"a.root": "logs"}], "base", {"logs": None})) == ["logs-2"]
+    assert list(names([{}], "digits.log")) == ["digits-log"]
     long = names([{"a.b": "v" * 300}, {"a.b": "v" * 301}], "base")
     assert all(len(name) < 100 for name in long)
     assert len(long) == 2
