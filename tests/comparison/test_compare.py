@@ -145,6 +145,20 @@ class TestGroups:
         assert (note in compare(runs).notes) is told
         assert any("not the same" in each for each in compare(runs).notes) is told
 
+    def test_an_export_counts_by_its_scores_but_not_beside_the_runs_of_its_folder(self, make_run: MakeRun):
+        other, export = (make_run("a", 1, scores={40: {"fd_classifier": value}}) for value in (5.0, 7.0))
+        for file in ("metrics.jsonl", "summary.json", "environment.json"):
+            (export / file).unlink()
+        (export / "export.json").write_text('{"step": 40}')
+        comparison = compare([other, export])
+        assert comparison.variants[0].status == "1 complete, 1 exported"
+        assert score_of(comparison, "fd_classifier").variants[0].last == Spread((5.0, 7.0))
+        assert [run.steps for run in comparison.runs] == [(40, 40), (40, 40)]
+        assert comparison.notes == []
+        assert [run.path for run in compare(other.parent).runs] == [other]
+        other.rename(other.parent.parent / "away")
+        assert compare(export.parent).variants[0].status == "1 exported"
+
     @pytest.mark.parametrize("place", ["nowhere", "empty"])
     def test_places_without_runs(self, tmp_path: Path, place: str):
         (tmp_path / "empty").mkdir()
