@@ -13,7 +13,7 @@ from ganzoo.comparison.scores import Score, score_all
 from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
 from ganzoo.evaluation.protocol import check_places
 from ganzoo.text import html_table, printable
-from ganzoo.training.changed_environment import DATA, changes_on_the_way
+from ganzoo.training.changed_environment import CODE, CORE, DATA, changes_on_the_way
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
@@ -140,12 +140,18 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
         notes.append(f"not ranked by time, since they have different targets: {', '.join(map(printable, targets))}")
     if max(seeds.values()) == 1:
         notes.append("one seed each: differences may be chance")
-    for fact in (*MACHINE, DATA):
-        known = [run.environment[fact] for run in runs if run.environment.get(fact) is not None]
-        values = dict.fromkeys(
-            printable(", ".join(map(str, each.values())) if isinstance(each, dict) else each) for each in known
-        )
-        if len(values) > 1:
-            what = "the images are not the same" if fact == DATA else "speed compares different machines or settings"
-            notes.append(f"{what}: {fact} is {' / '.join(values)}")
+    environments = [run.environment for run in runs]
+    codes = [code for each in environments if isinstance(code := each.get(CODE), dict)]
+    for what, facts, places in (
+        ("speed compares different machines or settings", MACHINE, environments),
+        ("the images are not the same", (DATA,), environments),
+        ("the code of a plugin is not the same", {name for each in codes for name in each} - {CORE}, codes),
+    ):
+        for fact in sorted(facts):
+            known = [each[fact] for each in places if each.get(fact) is not None]
+            values = dict.fromkeys(
+                printable(", ".join(map(str, each.values())) if isinstance(each, dict) else each) for each in known
+            )
+            if len(values) > 1:
+                notes.append(f"{what}: {printable(fact)} is {' / '.join(values)}")
     return notes

@@ -159,6 +159,14 @@ class TestGroups:
         other.rename(other.parent.parent / "away")
         assert compare(export.parent).variants[0].status == "1 exported"
 
+    def test_other_code_of_a_plugin_is_told(self, make_run: MakeRun):
+        runs = [
+            make_run("a", seed, environment={"plugin_code": {"ganzoo-core": core, "calm.py": own, "same": "1"}})
+            for seed, (core, own) in enumerate((("1", "sha256:1"), ("2", "sha256:2")))
+        ]
+        runs.append(make_run("a", 2, environment={"plugin_code": "damaged"}))
+        assert compare(runs).notes == ["the code of a plugin is not the same: calm.py is sha256:1 / sha256:2"]
+
     @pytest.mark.parametrize("place", ["nowhere", "empty"])
     def test_places_without_runs(self, tmp_path: Path, place: str):
         (tmp_path / "empty").mkdir()
