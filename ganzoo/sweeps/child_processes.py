@@ -22,6 +22,9 @@ from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
 from ganzoo.untrusted import open_file
 
+if sys.platform != "win32":
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+
 INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 1)))
 ERROR = "error: "
 TAIL = 4096
@@ -77,6 +80,8 @@ def start(
     summary = _time_of_summary(run)
     with output_errors(log), log.open("ab") as file:
         begins = file.tell()
+        if sys.platform != "win32":
+            flock(file, LOCK_EX | LOCK_NB)  # passes to the process, and ends with it
         process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.DEVNULL,
@@ -86,6 +91,19 @@ def start(
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on once
         )
     return Job(member, process, log, time.monotonic(), environment, run, log_begins=begins, summary=summary)
+
+
+def is_written(log: Path) -> bool:
+    """Return whether a process that a sweep started still has its log, though the sweep itself was killed."""
+    try:
+        with open_file(log) as file:
+            if sys.platform != "win32":
+                flock(file, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:

@@ -20,7 +20,7 @@ from ganzoo.runtime.environment import plugin_code
 from ganzoo.runtime.output import surviving_output
 from ganzoo.runtime.signals import heeded_signals
 from ganzoo.storage.run_directory import RunDirectory, run_lock
-from ganzoo.sweeps.child_processes import Job, ended, outcome, start
+from ganzoo.sweeps.child_processes import Job, ended, is_written, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.plan import Plan, make_plan
@@ -138,20 +138,21 @@ def check_gpus(gpus: Sequence[str]) -> None:
 
 def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
     """Update a member's status from its run directory, and return whether it is to be trained."""
-    run = sweep.find_run(member)
+    busy = is_written(sweep.log(member))  # first: until it ends, its process may make a run directory
+    run, found = sweep.find_run(member), None
     if run is not None:
         member.run = str(run.path.relative_to(sweep.path))
         try:
             with run_lock(run):
                 found = ended(run)
         except RunDirectoryError:
-            member.status = "running"
-            warn(f"{member}: another process is training in {run}; it is left alone")
-            return False
-        if found is not None or member.status != "failed":
-            member.status = found or "interrupted"
-    elif member.status != "failed":
-        member.status = "waiting"
+            busy = True
+    if busy:
+        member.status = "running"
+        warn(f"{member}: another process is training it; it is left alone")
+        return False
+    if found or member.status != "failed":
+        member.status = found or ("waiting" if run is None else "interrupted")
     if member.status == "failed" and retry_failed:
         member.status = "waiting"
     return member.status in ("waiting", "interrupted")

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -237,6 +239,25 @@ class TestDecisions:
             swept = ganzoo.sweep(tables, {}, seeds=2)
         assert [member.status for member in swept.runs] == ["running", "complete"]
         assert [str(member) for member in swept.unfinished] == ["tiny seed 7"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no lock passes to a child process")
+    def test_a_run_that_a_killed_sweep_began_is_not_begun_again(
+        self, faked: Faked, tables: Tables, manager: PluginManager, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Its process may take a while until it has its run directory."""
+        path, plan = Path(tables["run"]["root"]) / "tiny-sweep", make_plan(tables, {}, 2, (), manager)
+        sweep = SweepDirectory.prepare(path, plan)
+        sweep.lay_out()
+        begin = partial(subprocess.Popen, ["sleep", "60"])
+        monkeypatch.setattr(processes.subprocess, "Popen", lambda words, **options: begin(**options))
+        job = processes.start(sweep, sweep.runs[0], {}, False, {})
+        swept = ganzoo.sweep(tables, {}, seeds=2)
+        assert faked.started == ["tiny seed 8"]
+        assert [str(member) for member in swept.unfinished] == ["tiny seed 7"]
+        assert swept.unfinished[0].status == "running"
+        job.process.kill()
+        job.process.wait()
+        assert [member.status for member in ganzoo.sweep(tables, {}, seeds=2).runs] == ["complete", "complete"]
 
     def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
