@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -28,6 +29,8 @@ Label = Annotated[
     str | None,
     typer.Option(help="Class for a conditional generator, by name or index, or its attributes or values: 0.5,1."),
 ]
+POINT = re.compile(r"(\s*-?\d+\s*(?=,)|.*?\.safetensors(?=,)|[^,]*),")
+"""A cell or a file, whose name may have commas, with the comma after it."""
 
 
 class _Picture(Protocol):
@@ -218,6 +221,6 @@ def points(option: str, text: str) -> list[int | Path]:
         RequestError: there is something else; the text names `option`.
     """
     found: list[int | Path] = []
-    for each in text.split(","):
+    for each in POINT.findall(f"{text},"):
         found += [Path(each)] if each.endswith(".safetensors") else numbers(option, each) or []
     return found

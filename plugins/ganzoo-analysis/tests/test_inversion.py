@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_analysis import inversion, latent_space
+from ganzoo_analysis.latent_commands import points
 from ganzoo_analysis.points import points_of
 from ganzoo_dcgan.stacks import StackedGenerator
 from PIL import Image
@@ -161,6 +162,14 @@ def test_its_files_serve_as_points(
     }.items():
         ended = command(name, trained.path, "--out", tmp_path / f"{name}.png", *arguments)
         assert (ended.code, ended.err) == (0, "")
+
+
+def test_files_of_points_may_have_commas_in_their_names():
+    a, b = Path("found/ann, bob.safetensors"), Path("3,7.safetensors")
+    assert points("--a", f"{a},./{b}, 3,-4,{a},./{b}") == [a, b, 3, -4, a, b]
+    for wrong in ("found/ann,3", "3,", f"{a},", "3,,4"):
+        with pytest.raises(RequestError, match=r"--a.*give whole numbers with commas"):
+            points("--a", wrong)
 
 
 @pytest.fixture(scope="module")
