@@ -218,8 +218,8 @@ def _notes(tables: Mapping[str, Any], networks: Sequence[str]) -> list[str]:
     """What a dump does not say."""
     dataset, latents = tables["dataset"]["name"], tables["generator"]["latents"]
     notes = [
-        f'the dump does not say what it was trained on: taken are the dataset "{dataset}" and {latents} latents; '
-        f"--set dataset.name=… and --set generator.latents=… say otherwise"
+        f'the dump does not say what it was trained on: the recipe names the dataset "{dataset}" and {latents} latents '
+        "unless --set dataset.name=… and --set generator.latents=… name others"
     ]
     if "discriminator" not in networks:
         notes.append("the dump holds no discriminator: the run makes images, but judges none")

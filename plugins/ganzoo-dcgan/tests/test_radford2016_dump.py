@@ -101,9 +101,12 @@ def test_dump_of_32_pixels_is_that_of_svhn(dump: Path, bring: Callable[..., Trai
 
 
 def test_recipe_of_a_dump_can_be_told_otherwise(dump: Path, bring: Callable[..., TrainedRun]):
-    recipe = bring(dump, "generator.latents=uniform", "dataset.name=cifar10").recipe.to_dict()
+    run = bring(dump, "generator.latents=uniform", "dataset.name=cifar10")
+    recipe = run.recipe.to_dict()
     assert recipe["generator"]["latents"] == "uniform"
     assert recipe["dataset"]["name"] == "cifar10"
+    (note,) = run.directory.read_json("summary.json")["imported"]["notes"]
+    assert 'names the dataset "svhn" and normal latents unless --set dataset.name=… and --set generator.lat' in note
 
 
 def test_dump_of_a_generator_alone(tmp_path: Path, bring: Callable[..., TrainedRun]):

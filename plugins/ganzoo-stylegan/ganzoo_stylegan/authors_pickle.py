@@ -69,7 +69,8 @@ def _weights(content: Any, source: Path) -> ImportedWeights:
     _match("generator", of_generator, theirs, generator_key, matched)
     discriminator = StyleGAN2DiscriminatorConfig(name="stylegan2", conditional=generator.conditional)
     notes = [
-        "the file does not say what it was trained on: taken is an image folder; --set dataset.name=… says otherwise",
+        "the file does not say what it was trained on: the recipe names an image folder unless --set dataset.name=… "
+        "names another dataset",
         f"the generator is {of_generator}{', the average of their weights' if of_generator == 'G_ema' else ''}",
     ]
     if isinstance(found.get("D"), Module):
