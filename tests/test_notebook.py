@@ -76,7 +76,7 @@ class TestDisplay:
         assert Image.open(io.BytesIO(base64.b64decode(data))).n_frames == 2  # type: ignore[attr-defined]
 
     def test_run_without_a_film(self, tables: dict) -> None:
-        with pytest.raises(RequestError, match=r"evolution\.gif: is not there: a run makes it at its end"):
+        with pytest.raises(RequestError, match=r"evolution\.gif: is not there: a run makes it at its end.*; exports"):
             ganzoo.run(tables, ["run.steps=1"]).film()
 
     def test_run_shows_its_scores(self, trained: Any) -> None:

@@ -366,7 +366,8 @@ class TrainedRun:
         film = Film(self.directory.samples / GIF)
         if not film.path.is_file():
             self.directory.check_there()
-            raise RequestError(f"{film.path}: is not there: a run makes it at its end, unless samples.gif is false")
+            reason = "a run makes it at its end, unless samples.gif is false; exports have none"
+            raise RequestError(f"{film.path}: is not there: {reason}")
         return film
 
     def _repr_html_(self) -> str:
