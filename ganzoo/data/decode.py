@@ -150,7 +150,7 @@ def unusable_reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a format that can be read"
     if isinstance(error, Image.DecompressionBombError):
-        return f"suspiciously large: {error}. Set dataset.max_pixels where it is what it should be"
+        return f"suspiciously large: {error} If it really has that many, set dataset.max_pixels"
     if isinstance(error, ValueError) and str(error):
         return str(error)
     if isinstance(error, OSError) and str(error):

@@ -371,7 +371,7 @@ def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image
             gray.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
         return flattened(gray, mode, config)
     if value_range is not None:
-        image = _with_alpha(image, mode) if image.has_transparency_data else image.convert(mode)
+        image = _with_alpha(image, mode) if image.has_transparency_data else flattened(image, mode, config)
         levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()
         colors = len(image.mode.removesuffix("A"))
         image = image.point(levels * colors + list(range(256)) * (len(image.mode) - colors))
@@ -389,6 +389,8 @@ def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Imag
         image = image.convert("RGBA")
         behind = Image.new("RGBA", image.size, ImageColor.getrgb(config.background))
         image = Image.alpha_composite(behind, image)
+    if image.mode == "LAB":  # which PIL converts to RGB alone
+        image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.image_files import decode_image
-from ganzoo.data.transforms import eight_bit_image, enlargement, to_pixels
+from ganzoo.data.transforms import eight_bit_image, enlargement, to_pixels, to_stored
 
 
 def config(**options) -> ImageDatasetConfig:
@@ -126,6 +126,16 @@ def test_an_image_smaller_than_the_crop_says_so():
 def test_modes_to_rgb(mode, color, expected):
     pixels = to_pixels(flat(mode, color), config())
     assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("value_range", [None, [0, 255]])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_lab_images(channels, value_range, depth):
+    options = config(channels=channels, value_range=value_range, depth=depth)
+    lab = flat("LAB", (128, 128, 128))
+    stored, same = (to_stored(each, options, options.sample_spec()) for each in (lab, lab.convert("RGB")))
+    np.testing.assert_array_equal(stored, same)
 
 
 def test_gray_has_one_channel():
