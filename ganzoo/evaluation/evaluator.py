@@ -133,8 +133,9 @@ class Evaluator:
         samples = SamplesCard(
             images=len(images), weights="files", batch_norm=ANY, precision="fp32", seed=self.options.seed, resize=resize
         )
-        parts = torch.split(torch.arange(len(images)), BATCH_SIZE)
-        batches = (real_images(images, part).to(self.device) for part in parts)
+        # Metrics may take the first of a folder sorted by class; the real images have another shuffle.
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))
+        batches = (real_images(images, part).to(self.device) for part in torch.split(order, BATCH_SIZE))
         return self._scored(batches, samples, source, 0)
 
     def _scored(

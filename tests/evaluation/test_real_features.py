@@ -1,4 +1,4 @@
-"""Real images that samples are compared with."""
+"""Real images that samples are compared with, and images of a folder in the place of samples."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PLUGIN = '''
 from ganzoo.plugin import Metric, hookimpl
 
 class Halves(Metric):
-    """The brightness of each half of the real images."""
+    """The brightness of each half of the real images and of the samples."""
 
     needs = frozenset({"pixels"})
-    directions = {"first": "none", "second": "none"}
+    directions = dict.fromkeys(("real_first", "real_second", "fake_first", "fake_second"), "none")
 
     def compute(self, inputs):
-        first, second = inputs.real.tensor_split(2)
-        return {"first": float(first.mean()), "second": float(second.mean())}
+        halves = (*inputs.real.tensor_split(2), *inputs.fake.tensor_split(2))
+        return {name: float(half.mean()) for name, half in zip(self.directions, halves)}
 
 @hookimpl
 def register_metrics(register):
@@ -42,7 +42,7 @@ def register_metrics(register):
 
 
 def test_images_sorted_by_class_are_shuffled(tables: dict[str, Any], tmp_path: Path):
-    """A metric may take the first of them, as precision and recall take 10,000."""
+    """A metric may take the first of them, as precision and recall take 10,000, and compares no image with its own."""
     for brightness, name in ((0, "black"), (255, "white")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(100):
@@ -55,7 +55,11 @@ def test_images_sorted_by_class_are_shuffled(tables: dict[str, Any], tmp_path: P
     }
     run = api.run(tables, ["run.steps=1"])
     scores = api.evaluate(api.load_run(run.path, trust_plugins=True)).scores
-    assert scores == pytest.approx({"first": 0.0, "second": 0.0}, abs=0.3)
+    even = pytest.approx({"real_first": 0.0, "real_second": 0.0}, abs=0.3)
+    assert {name: value for name, value in scores.items() if name.startswith("real")} == even
+    of_folder = api.evaluate_images(tmp_path / "images", tables).scores
+    assert of_folder == pytest.approx(dict.fromkeys(scores, 0.0), abs=0.3)
+    assert of_folder["fake_first"] != of_folder["real_first"]
 
 
 class PowerConfig(ExtractorConfig):
