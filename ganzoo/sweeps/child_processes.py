@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def start(
     with output_errors(log), log.open("ab") as file:
         begins = file.tell()
         if sys.platform != "win32":
-            flock(file, LOCK_EX | LOCK_NB)  # passes to the process, and ends with it
+            with suppress(OSError):  # a file system without locks
+                flock(file, LOCK_EX | LOCK_NB)  # passes to the process, and ends with it
         process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.DEVNULL,

@@ -141,7 +141,7 @@ def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
     busy = is_written(sweep.log(member))  # first: until it ends, its process may make a run directory
     run, found = sweep.find_run(member), None
     if run is not None:
-        member.run = str(run.path.relative_to(sweep.path))
+        member.run, busy = str(run.path.relative_to(sweep.path)), False
         try:
             with run_lock(run):
                 found = ended(run)

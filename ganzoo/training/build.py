@@ -247,10 +247,11 @@ def _check_finite(module: torch.nn.Module) -> None:
 
 
 def _check_stateless(loss: Loss) -> None:
-    """Raise ValueError where a loss holds parameters, which no optimizer would train and no checkpoint keep."""
+    """Raise ValueError where a loss holds parameters to train, which no optimizer would and no checkpoint keep."""
     for held in (loss, *vars(loss).values()):
-        if isinstance(held, torch.nn.Parameter) or (isinstance(held, torch.nn.Module) and [*held.parameters()]):
-            raise ValueError("has parameters, and a loss keeps no state: make it a penalty, whose are trained")
+        parameters = held.parameters() if isinstance(held, torch.nn.Module) else [held]
+        if any(isinstance(each, torch.nn.Parameter) and each.requires_grad for each in parameters):
+            raise ValueError("has parameters to train, and a loss keeps no state: freeze them, or make it a penalty")
 
 
 def _table(role: str) -> str:

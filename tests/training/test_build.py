@@ -334,15 +334,15 @@ class LossModule(torch.nn.Module, NonSaturating):  # type: ignore[misc]
 def test_a_loss_with_parameters_that_nothing_would_train_is_refused(build: Callable[..., Run], loss: type[Loss]):
     manager = PluginManager()
     manager.registries.losses.register("odd", loss, config=NonSaturating.Config, plugin="test")
-    with pytest.raises(RecipeError, match='loss: "odd" has parameters, and a loss keeps no state: make it a penalty'):
+    with pytest.raises(RecipeError, match='loss: "odd" has parameters to train, and a loss keeps no'):
         build("loss={name='odd'}", manager=manager)
 
 
-def test_a_loss_may_hold_a_module_without_parameters(build: Callable[..., Run]):
+def test_a_loss_may_hold_a_frozen_network(build: Callable[..., Run]):
     class Plain(LearnedLoss):
         def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
             super().__init__(config, info=info)
-            del self.scale
+            self.scale.requires_grad_(False)
 
     manager = PluginManager()
     manager.registries.losses.register("odd", Plain, config=NonSaturating.Config, plugin="test")
