@@ -47,6 +47,7 @@ class LeastSquares(Loss):
 
     Config = LeastSquaresConfig
     config: LeastSquaresConfig
+    outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return ½(D(x) − b)² + ½(D(G(z)) − a)²."""
@@ -63,6 +64,7 @@ class Hinge(Loss):
     """The hinge loss (Geometric GAN, arXiv 1705.02894; SNGAN, arXiv 1802.05957)."""
 
     Config = HingeConfig
+    outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return max(0, 1 − D(x)) + max(0, 1 + D(G(z)))."""

@@ -23,7 +23,8 @@ class Loss(ABC):
     needs_real_logits: bool = False
     """Whether `generator_loss` also takes the logits of real images, as relativistic losses do."""
     outputs_probabilities: bool = True
-    """Whether sigmoid turns the logits into probabilities; a Wasserstein critic's scores have no such scale."""
+    """Whether sigmoid turns the logits into probabilities, as it does under cross-entropy; a critic's scores have no
+    such scale."""
 
     def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
         self.config = config

@@ -134,3 +134,21 @@ def test_every_loss_pulls_each_network_its_way(manager: PluginManager):
         value = loss.generator_loss(real.detach() if loss.needs_real_logits else None, fake)
         (pull,) = torch.autograd.grad(value, fake)
         assert (pull < 0).all(), entry.name
+
+
+def test_sigmoid_gives_probabilities_where_a_loss_says_so(manager: PluginManager):
+    """Where three of four images are real, the best logit is that of 3/4 under these losses and under no others.
+
+    Under pairing it is that up to a constant, so both are also tried one higher.
+    """
+    for entry in manager.registries.losses:
+        options = {"real_target": 1.0} if entry.name == "label_smoothing" else {}
+        loss: Loss = entry.load()(entry.config(name=entry.name, **options), info=FACTS)
+        slopes = []
+        for shift in (0.0, 1.0):
+            likely, unlikely = (torch.tensor(logit + shift, requires_grad=True) for logit in (math.log(3), -math.log(3)))
+            real = torch.stack([likely] * 3 + [unlikely]).repeat_interleave(4)
+            fake = torch.stack([likely] + [unlikely] * 3).repeat(4)
+            slopes.append(torch.autograd.grad(loss.discriminator_loss(real, fake), [likely, unlikely]))
+        best = [max(abs(slope.item()) for slope in both) < 1e-6 for both in slopes]
+        assert (best == [True, False]) == loss.outputs_probabilities, entry.name

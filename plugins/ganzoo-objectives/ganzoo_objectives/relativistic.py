@@ -24,6 +24,7 @@ class RelativisticAverage(Loss):
     Config = RelativisticAverageConfig
     config: RelativisticAverageConfig
     needs_real_logits = True
+    outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return the mean of f(D(x) − E D(G(z))) and f(E D(x) − D(G(z))); logistic: f(m) = −log sigmoid(m)."""
@@ -49,6 +50,7 @@ class RelativisticPairing(Loss):
     Config = RelativisticPairingConfig
     config: RelativisticPairingConfig
     needs_real_logits = True
+    outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """E f(D(x) − D(G(z))), with f(m) = log(1 + exp(−m)) where logistic; patches are paired by place."""
