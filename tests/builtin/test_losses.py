@@ -146,7 +146,7 @@ def test_sigmoid_gives_probabilities_where_a_loss_says_so(manager: PluginManager
         loss: Loss = entry.load()(entry.config(name=entry.name, **options), info=FACTS)
         slopes = []
         for shift in (0.0, 1.0):
-            likely, unlikely = (torch.tensor(logit + shift, requires_grad=True) for logit in (math.log(3), -math.log(3)))
+            likely, unlikely = (torch.tensor(sign * math.log(3) + shift, requires_grad=True) for sign in (1, -1))
             real = torch.stack([likely] * 3 + [unlikely]).repeat_interleave(4)
             fake = torch.stack([likely] + [unlikely] * 3).repeat(4)
             slopes.append(torch.autograd.grad(loss.discriminator_loss(real, fake), [likely, unlikely]))

@@ -55,7 +55,7 @@ class ResNetDiscriminator(Discriminator):
     """Residual blocks with spectral norm and without batch norm, ReLU, a sum over all places, a dense layer.
 
     Table 4 of the paper at 32 pixels: four blocks of 128 channels, two of which halve. At 64 pixels 64, 128, 256,
-    512, 1024 channels, as the authors' code has it.
+    512, 1024 channels, as the authors' code has it. At 32 pixels that code has no bias in the dense layer.
     """
 
     Config = ResNetDiscriminatorConfig
