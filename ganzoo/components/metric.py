@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 from ganzoo.components.options import MetricConfig
 from ganzoo.errors import PluginError
@@ -64,9 +64,9 @@ class Metric(ABC):
 
     Config: ClassVar[type[MetricConfig]] = MetricConfig
 
-    needs: ClassVar[frozenset[Source]]
+    needs: ClassVar[frozenset[Source]] = cast("Any", abstractmethod(lambda: None))  # so that a class must have it
     """What it is computed on, once for each source that is available."""
-    directions: ClassVar[Mapping[str, Direction]]
+    directions: ClassVar[Mapping[str, Direction]] = cast("Any", abstractmethod(lambda: None))
     """Each value by its name, and whether lower or higher is better. On features or logits, the name of the score ends
     in the extractor's."""
 

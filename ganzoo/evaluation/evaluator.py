@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -53,7 +53,7 @@ class Evaluator:
 
     Raises:
         DataError: images or weights are missing; the text says which to put where.
-        RequestError: no metric is there by default, or two extractors would give their scores the same names.
+        RequestError: no metric is there by default, or two metrics or extractors give their scores the same names.
     """
 
     def __init__(
@@ -89,6 +89,12 @@ class Evaluator:
             unneeded = vectors or all(self.own in metric.needs for metric in self.metrics)
             self.extractors = [] if unneeded else self._prepared()
         self._real_features: dict[str, Tensor] = {}
+        of: dict[str, str] = {}
+        for metric in self.metrics:
+            for score in self.score_names([metric]):
+                if of.setdefault(score, metric.config.name) != metric.config.name:
+                    two = f'"{of[score]}" and "{metric.config.name}"'
+                    raise RequestError(f'evaluation.metrics: {two} both give a score "{score}": leave one out')
 
     def evaluate(
         self, generator: Generator, *, weights: str, run: str, step: int, seed: int | None = None
@@ -117,10 +123,10 @@ class Evaluator:
         batches = self._made(generator, seed, labels, order)
         return self._scored(batches, samples, run, step, self._targets(order), labels)
 
-    def score_names(self) -> set[str]:
-        """Return the names of the scores that its metrics may give."""
+    def score_names(self, metrics: Iterable[Metric] | None = None) -> set[str]:
+        """Return the names of the scores that its metrics, or some of them, may give."""
         extractors = {each.label: type(each) for each in self.extractors}
-        return {*possible_scores(map(type, self.metrics), self.own, extractors)}
+        return {*possible_scores(map(type, self.metrics if metrics is None else metrics), self.own, extractors)}
 
     def evaluate_images(self, images: StoredImages, source: str, resize: str) -> list[Evaluation]:
         """Score images that are there already, such as another program's, as `evaluate` does those of a generator.

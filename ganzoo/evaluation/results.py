@@ -37,7 +37,7 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
         extractor: whose features these are; None: the samples themselves.
 
     Raises:
-        PluginError: a metric gives a value without a direction, or details that are no JSON.
+        PluginError: a metric gives no numbers by name, one without a direction, or details that are no JSON.
     """
     results = Results()
     if extractor is not None:
@@ -52,13 +52,13 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
             values = metric.compute(given)
             results.timings[own] = results.timings.get(own, 0.0) + time.perf_counter() - start
             caveat = metric.caveat(given)
-            for value, score in values.items():
+            for value, score in _numbers(values, own).items():
                 if value not in metric.directions:
                     raise PluginError(
                         f'the metric "{own}" gives "{value}", which its `directions` does not have: add it there'
                     )
                 name = value if extractor is None else score_name(value, given.source, extractor.label, extractor)
-                results.scores[name], results.directions[name] = float(score), metric.directions[value]
+                results.scores[name], results.directions[name] = score, metric.directions[value]
                 if value in metric.ideals:
                     results.ideals[name] = metric.ideals[value]
                 if caveat:
@@ -66,6 +66,15 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
             results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
             results.details |= _plain(given.details, own)
     return results
+
+
+def _numbers(values: Any, metric: str) -> dict[str, float]:
+    """Return what `compute` of a metric gives, checked to be numbers by name."""
+    try:
+        return {name: float(value) for name, value in dict(values).items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        told = f'the metric "{metric}" gives {values!r:.200}'
+        raise PluginError(f"{told}: return a number by the name of each value, or {{}} without one") from error
 
 
 def _plain(details: dict[str, Any], metric: str) -> dict[str, Any]:

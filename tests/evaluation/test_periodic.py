@@ -249,6 +249,12 @@ def test_a_value_without_a_direction_is_told(tables: Tables, with_metrics: Plugi
         api.evaluate(run, samples=8, overrides={"evaluation.metrics": ["typo"]})
 
 
+def test_two_metrics_with_one_score_are_refused_before_the_first_step(tables: Tables, with_metrics: PluginManager):
+    tables["evaluation"] = {"every": 4, "samples": 8, "metrics": ["width", "typo"]}
+    with pytest.raises(api.RequestError, match=r'evaluation\.metrics: "width" and "typo" both give a score "width"'):
+        api.run(tables, manager=with_metrics)
+
+
 def test_two_extractors_of_one_name(tables: Tables):
     tables["evaluation"] = {"samples": 8, "extractors": [{"name": "classifier"}, {"name": "classifier"}]}
     run = api.run(tables, ["run.steps=2"])

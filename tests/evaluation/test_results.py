@@ -77,3 +77,19 @@ def test_options_of_any_kind_stand_on_the_card_and_details_are_json():
     assert found.details == {"finding": [1, 2]}
     with pytest.raises(PluginError, match=r'the metric "levels" puts into `details` .*Tensor.*tolist'):
         compute([Levels(LevelsConfig(name="levels"), features)], inputs)
+
+
+@pytest.mark.parametrize("given", [None, 0.5, {"chance": None}, {"chance": torch.zeros(2)}, {"chance": 10**400}])
+def test_what_a_metric_gives_must_be_numbers_by_name(given: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Chance, "compute", lambda metric, inputs: given)
+    unused: Any = None
+    inputs = [MetricInputs("features", torch.zeros(4, 2), torch.zeros(4, 2), training=unused)]
+    with pytest.raises(PluginError, match=r'the metric "chance" gives .*: return a number by the name of each value'):
+        compute([Chance(MetricConfig(name="chance"))], inputs)
+
+
+def test_a_tensor_of_one_number_is_a_number(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Chance, "compute", lambda metric, inputs: {"chance": torch.ones(1, requires_grad=True)})
+    unused: Any = None
+    inputs = [MetricInputs("features", torch.zeros(4, 2), torch.zeros(4, 2), training=unused)]
+    assert compute([Chance(MetricConfig(name="chance"))], inputs).scores == {"chance": 1.0}

@@ -158,6 +158,7 @@ def test_places_in_a_file_are_named_by_it(command: Command, tmp_path: Path):
         ("def (:", "SyntaxError"),
         (SOURCE.replace("generator_loss", "loss_of_it").format(witness=os.devnull), "Mine lacks generator_loss:"),
         (METRIC.format(source="point", direction="lower"), r'Off\.needs has "point", did you mean points\?; there are'),
+        (METRIC.replace("needs = ", "want = ").format(source="points", direction="lower"), "Off lacks needs:"),
         (METRIC.format(source="points", direction="down"), r'Off\.directions has "down" for off: take one of lower,'),
     ],
 )

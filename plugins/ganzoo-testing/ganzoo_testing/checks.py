@@ -164,8 +164,6 @@ def check_metric(entry: Entry, **options: Any) -> None:
         ConformanceError: with what to change.
     """
     metric: Metric = entry.load()(small_options(entry, options))
-    for name in ("needs", "directions"):
-        require(hasattr(metric, name), f"{name} is missing: give it in the class")
     known = metric.class_count in ("", *metric.directions)
     require(known, f'class_count is "{metric.class_count}", which directions does not have: name one of its values')
     dataset = _synthetic(image_size=16, count=COUNT, num_classes=4)

@@ -201,18 +201,10 @@ def test_a_metric_that_counts_classes_names_one_of_its_values() -> None:
         check_component(entry_of(Miscounts))
 
 
-class Undirected(Metric):
-    """Does not say which values are better."""
-
-    needs = frozenset({"pixels"})
-
-    def compute(self, inputs: MetricInputs) -> dict[str, float]:
-        return {"kinds": 1.0}
-
-
 @pytest.mark.parametrize("given", ["labels", "targets", "held_out"])
 def test_a_metric_is_also_given_what_not_every_generator_has(given: str) -> None:
-    class OfConditions(Undirected):
+    class OfConditions(Metric):
+        needs = frozenset({"pixels"})
         directions: ClassVar = {}
 
         def compute(self, inputs: MetricInputs) -> dict[str, float]:
@@ -220,11 +212,6 @@ def test_a_metric_is_also_given_what_not_every_generator_has(given: str) -> None
 
     with pytest.raises(ConformanceError, match="gives of_conditions, which directions does not have"):
         check_component(entry_of(OfConditions))
-
-
-def test_a_metric_without_directions_is_told() -> None:
-    with pytest.raises(ConformanceError, match="directions is missing: give it in the class"):
-        check_component(entry_of(Undirected))
 
 
 class Misspelled(GANTrainer):
