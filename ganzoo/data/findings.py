@@ -127,6 +127,11 @@ def name_of(dataset: Dataset) -> str:
     return dataset.config.name or type(dataset).__name__.lower()
 
 
+def name_and_class(dataset: Dataset) -> str:
+    """Return the name of a dataset with its class, in messages about what its methods give."""
+    return f'the dataset "{name_of(dataset)}" ({type(dataset).__module__}:{type(dataset).__qualname__})'
+
+
 def blame(dataset: Dataset) -> str:
     """Return where what a dataset gives comes from, and what to do about it."""
     kind = type(dataset)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
-from ganzoo.data.findings import blame, name_of
+from ganzoo.data.findings import blame, name_and_class, name_of
 from ganzoo.data.samples import SampleReader, reporting_source_errors
 from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError, RequestError
@@ -338,12 +338,16 @@ def _made_from(dataset: Dataset) -> dict[str, Any]:
         for option, field in type(config).model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("affects_pixels") is False
     }
+    fingerprint: object = dataset.fingerprint()
+    if not isinstance(fingerprint, Iterable):
+        given = f"fingerprint gives a {type(fingerprint).__name__}"
+        raise DataError(f"{name_and_class(dataset)}: {given}, and must give a list of what its samples depend on")
     return {
         "format": FORMAT,
         "name": name_of(dataset),
         "class": f"{type(dataset).__module__}:{type(dataset).__qualname__}",
         "options": config.model_dump(mode="json", exclude=without_effect),
-        "fingerprint": _digest(list(dataset.fingerprint())),
+        "fingerprint": _digest(list(fingerprint)),
     }
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ganzoo.components.dataset import Dataset, SampleSource
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.data.findings import Survey, name_of
+from ganzoo.data.findings import Survey, name_and_class, name_of
 from ganzoo.data.transforms import ContractError, extremes, to_stored
 from ganzoo.errors import DataError
 
@@ -251,8 +251,7 @@ def class_of(source: SampleSource, index: int) -> int | None:
 
 def _check_source(dataset: Dataset, source: object, labels: object) -> None:
     """Raise DataError unless `open` and `labels` give what they must."""
-    kind = type(dataset)
-    where = f'the dataset "{name_of(dataset)}" ({kind.__module__}:{kind.__qualname__})'
+    where = name_and_class(dataset)
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, Mapping):
         raise DataError(
             f"{where}: open gives a {type(source).__name__}, and must give samples that have a length and an index, "

@@ -271,6 +271,14 @@ def test_a_plugin_is_named_and_not_the_files(tmp_path: Path, source: Any, labels
     assert examine_dataset(dataset).notes == [f"1 of what it gives are no images that a dataset may give: {by}"]
 
 
+@pytest.mark.parametrize("fingerprint", [None, 3])
+def test_what_fingerprint_must_give(tmp_path: Path, fingerprint: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Given, "fingerprint", lambda dataset: fingerprint)
+    kind = type(fingerprint).__name__
+    with pytest.raises(DataError, match=rf'"given" \({__name__}:Given\): fingerprint gives a {kind}, and must give a'):
+        pack_dataset(Given(ImageDatasetConfig(image_size=4), [(GRAY, None)]), cache=tmp_path)
+
+
 def generator() -> Iterator[Any]:
     yield GRAY, None
 
