@@ -55,12 +55,21 @@ class Events:
             self.register(plugin, name)
 
     def fire(self, event: str, **arguments: Any) -> None:
-        """Call `event` on every observer; dictionaries are read-only, and each gets its own copy of the images."""
+        """Call `event` on every observer; dictionaries are read-only, and each gets its own copy of the images.
+
+        Raises:
+            TypeError: there is no such event, or it lacks an argument, for which its observers would be left out.
+        """
+        hook = getattr(self._hooks.hook, event, None)
+        if hook is None or hook.spec is None:
+            raise TypeError(f"there is no event {event!r}")
+        if lacking := sorted({*hook.spec.argnames} - arguments.keys()):
+            raise TypeError(f"the event {event} is fired without {' and '.join(lacking)}")
         for name, value in arguments.items():
             if type(value) is dict:
                 arguments[name] = MappingProxyType(dict(value))
         images = arguments.get("images")
-        for each in reversed(getattr(self._hooks.hook, event).get_hookimpls()):
+        for each in reversed(hook.get_hookimpls()):
             if each.plugin_name in self._muted:
                 continue
             if images is not None:

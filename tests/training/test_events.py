@@ -62,6 +62,35 @@ def test_failing_observer_is_named_once_and_left_out():
     assert well.heard[-1] == "r"
 
 
+class Firing:
+    """Fires an event as no hook has it."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+
+    @hookimpl
+    def step_ended(self, run: RunView, step: int) -> None:
+        run.fire(self.event, step=step)
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ("alert_raised", "TypeError: the event alert_raised is fired without alert"),
+        ("alert_risen", "TypeError: there is no event 'alert_risen'"),
+    ],
+)
+def test_what_is_wrong_with_an_event_is_told_of_the_observer_that_fires_it(
+    tables: dict[str, Any], capsys: pytest.CaptureFixture[str], event: str, told: str
+):
+    run = api.run(tables, ["run.steps=2", "run.log_every=1"], observers=[Firing(event)])
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [line.rpartition(" (")[0] for line in warned] == [
+        f"warning: the observer Firing failed in step_ended and is left out from here on: {told}"
+    ]
+    assert [row["step"] for row in run.metrics] == [1, 2]
+
+
 def test_known_error_ends_the_run():
     events, warnings = fire(Hearing(OutputError("the disk is full")))
     with pytest.raises(OutputError, match="the disk is full"):
