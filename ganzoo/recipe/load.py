@@ -22,7 +22,7 @@ from ganzoo.recipe.swap import Swaps
 from ganzoo.recipe.validate import SINGLE_QUOTES, unfit_target, unmet_conditions, unusable_values
 from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.registry.registry import Registries
+from ganzoo.registry.registry import Registries, telling_types
 from ganzoo.text import parse_toml
 from ganzoo.untrusted import read_bytes
 
@@ -141,15 +141,16 @@ def _checked(
     swaps = Swaps(tables, changed, pairs)
     checked: Recipe | list[Problem] | None = None
     while checked is None:
-        # A model of the named components only: one of all installed takes longer than the rest of a command.
-        model = recipe_model(manager.registries, _named(changed), roles_of(changed, manager.registries))
-        try:
-            recipe = model.model_validate_json(json.dumps(changed), strict=True)
-            mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe, manager))
-            checked = None if mended else recipe
-        except ValidationError as error:
-            if not swaps.mend(error, model):
-                checked = _problems(changed, manager)
+        with telling_types(manager.registries):
+            # A model of the named components only: one of all installed takes longer than the rest of a command.
+            model = recipe_model(manager.registries, _named(changed), roles_of(changed, manager.registries))
+            try:
+                recipe = model.model_validate_json(json.dumps(changed), strict=True)
+                mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe, manager))
+                checked = None if mended else recipe
+            except ValidationError as error:
+                if not swaps.mend(error, model):
+                    checked = _problems(changed, manager)
     for text in swaps.notes():
         (note or _warn)(text)
     return changed, checked

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, PydanticUndefinedAnnotation, Tag, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PydanticSchemaGenerationError,
+    PydanticUndefinedAnnotation,
+    Tag,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
-from ganzoo.errors import PluginError
+from ganzoo.errors import PluginError, first_line
 from ganzoo.registry.commands import import_target, imported
 from ganzoo.registry.kinds import KINDS, Kind
 
@@ -194,6 +204,26 @@ class Registries:
         """Return the registries that each hook fills."""
         hooks = dict.fromkeys(kind.hook for kind in KINDS)
         return {hook: tuple(each for each in self.all() if each.kind.hook == hook) for hook in hooks}
+
+
+@contextmanager
+def telling_types(registries: Registries) -> Iterator[None]:
+    """Tell the plugin whose options have a type that pydantic cannot check: only building a recipe's model shows it.
+
+    Raises:
+        PluginError: one has.
+    """
+    try:
+        yield
+    except PydanticSchemaGenerationError:
+        for entry in (entry for registry in registries.all() for entry in registry):
+            try:
+                entry.config.model_rebuild(force=True)
+            except PydanticSchemaGenerationError as error:
+                reason = first_line(error).partition(". ")[0]
+                what = f'"{entry.name}" of the plugin {entry.plugin}: the options of {entry.options.__name__}'
+                raise PluginError(f"{what} have a type that no recipe can hold: {reason}") from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import tomli_w
 
 from ganzoo import api
 from ganzoo.errors import PluginError, RequestError
-from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.load import load_recipe, parse_recipe
 from ganzoo.registry.plugin_manager import PluginManager
 
 Command = Callable[..., Any]
@@ -49,6 +49,25 @@ class Off(Metric):
 @hookimpl
 def register_metrics(register):
     register("off", Off)
+"""
+
+ODD_TYPE = """
+from ganzoo.plugin import Loss, LossConfig, hookimpl
+
+class Thing:
+    pass
+
+class MineConfig(LossConfig):
+    thing: Thing | None = None
+
+class Mine(Loss):
+    Config = MineConfig
+    def discriminator_loss(self, real_logits, fake_logits): return fake_logits.mean()
+    def generator_loss(self, real_logits, fake_logits): return -fake_logits.mean()
+
+@hookimpl
+def register_losses(register):
+    register("mine", Mine)
 """
 
 PLACES = """
@@ -167,6 +186,16 @@ def test_faulty_file_is_an_error(tmp_path: Path, source: str, told: str):
     path.write_text(source)
     with pytest.raises(PluginError, match=rf"bad\.py cannot be used: .*{told}"):
         PluginManager(files=[path])
+
+
+@pytest.mark.parametrize("loss", ["mine", "hinge"])
+def test_options_of_a_type_that_pydantic_cannot_check_name_their_plugin(tables: dict, tmp_path: Path, loss: str):
+    path = tmp_path / "odd.py"
+    path.write_text(ODD_TYPE)
+    tables |= {"loss": {"name": loss}, "run": {**tables["run"], "stepz": 1}}  # a wrong key, told by all that is there
+    told = r'"mine" of the plugin odd\.py .*: the options of MineConfig have a type that no recipe can hold: Unable to'
+    with pytest.raises(PluginError, match=told):
+        parse_recipe(tables, PluginManager(files=[path]))
 
 
 HEAD = '[run]\nname = "x"\nsteps = 3\n[dataset]\nname = "digits"\n'
