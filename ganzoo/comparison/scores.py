@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,17 +211,32 @@ def _score(
     reasons = list(dict.fromkeys(map(printable, warnings)))[:REASONS]
     score = Score(printable(name), direction, [], cards, refused, reasons, ideal)
     steps: set[int] = set()
+    lost: list[str] = []
+    ranked: list[Spread] = []
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}
-        counted = [each for run, each in own.items() if run.done]
-        last = Spread.of(each[max(each)] for each in counted)
+        without = [run for run in variant.complete if _ended_without(run, name, own.get(run, {}))]
+        ended = [each for run, each in own.items() if run.done and run not in without]
+        last = Spread.of(each[max(each)] for each in ended)
         best = last
         if direction != "none":
-            best = Spread.of((min if direction == "lower" else max)(each.values()) for each in counted)
+            ahead = min if direction == "lower" else max
+            best = Spread.of(ahead(each.values()) for run, each in own.items() if run.done)
         score.variants.append(VariantScore(last, best, own))
-        steps |= {max(each) for each in counted}
+        ranked.append(Spread(()) if without else last)
+        lost += [run.name for run in without]
+        steps |= {max(each) for each in ended}
     if not refused and direction != "none":
-        score.best, score.tied = best_of([each.last for each in score.variants], direction == "lower")
+        score.best, score.tied = best_of(ranked, direction == "lower")
+    if lost:
+        told = f"the last score of {', '.join(lost)} is not finite: it is in no mean, and the variant is not ranked"
+        score.notes.append(told)
     if len(steps) > 1:
         score.notes.append(f"last scores are of different steps: {', '.join(map(str, sorted(steps)))}")
     return score
+
+
+def _ended_without(run: RunRecord, name: str, series: Series) -> bool:
+    """Return whether the last value of the score `name` is not finite, and so not in `series`."""
+    wrong = [each.step for each in run.evaluations if name in each.scores and not math.isfinite(each.scores[name])]
+    return max(wrong, default=-1) >= max(series, default=0)

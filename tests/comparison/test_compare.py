@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -229,6 +230,19 @@ class TestFigures:
     def test_last_scores_of_different_steps_are_told(self, make_run: MakeRun):
         runs = [make_run("a", 0, scores={30: {"x": 1.0}}), make_run("a", 1, scores={40: {"x": 1.0}})]
         assert score_of(compare(runs), "x").notes == ["last scores are of different steps: 30, 40"]
+
+    @pytest.mark.parametrize("wrong", [math.nan, math.inf])
+    def test_a_last_score_that_is_not_finite_is_no_earlier_one(self, make_run: MakeRun, wrong: float):
+        runs = seeds(make_run, {"hinge": [5.0, 5.5], "minimax": [6.0, 6.5], "least_squares": [3.0]})
+        lost = {20: {"fd_classifier": 1.0}, 40: {"fd_classifier": wrong}}
+        runs.append(make_run("least_squares", 1, scores=lost, loss__name="least_squares"))
+        comparison = compare(runs)
+        score = score_of(comparison, "fd_classifier")
+        assert [each.last.values for each in score.variants] == [(5.0, 5.5), (6.0, 6.5), (3.0,)]
+        assert [score.mark(index) for index in range(3)] == ["★", "≈", ""]
+        told = "the last score of least_squares/0002 is not finite: it is in no mean, and the variant is not ranked"
+        assert score.notes == [told]
+        assert score.variants[2].best.values == (3.0, 1.0)
 
     def test_separation_against_an_independent_calculation(self):
         a, b, c = Spread((10.0, 11.0, 12.0)), Spread((13.0, 14.0, 15.5)), Spread((7.0, 9.5, 8.0, 8.1))
