@@ -50,7 +50,7 @@ def read_labels(
         rows = _rows_of(path, _read_json(path, text), names)
         columns = [str(index) for index in range(max(map(len, rows), default=0))]
     else:
-        columns, table = _read_csv(path, text)
+        columns, table = _read_csv(path, text, names)
         rows = _rows_of(path, table, names, len(columns))
     used = list(zip(*rows, strict=True))
     kind = kind or _detect(path, columns, used)
@@ -100,7 +100,7 @@ def _read_json(path: Path, text: str) -> dict[str, list[Any]]:
     return _by_name(path, pairs)
 
 
-def _read_csv(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
+def _read_csv(path: Path, text: str, names: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
     reader = csv.reader(text.splitlines(keepends=True))
     rows: list[list[str]] = []
     line = 1
@@ -115,6 +115,8 @@ def _read_csv(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
     if not rows or len(rows[0]) < 2:
         cure = ": separate them by commas" if rows and any(sign in rows[0][0] for sign in ";\t") else ""
         raise DataError(f"{path}: has no header with the file's name and at least one column of labels{cure}")
+    if any(rows[0][0] in (name, name.rpartition("/")[2]) for name in names):
+        raise DataError(f"{path}: begins with an image: put a header before it, such as file,label")
     return rows[0][1:], _by_name(path, [(row[0], row[1:]) for row in rows[1:]])
 
 

@@ -154,6 +154,8 @@ def test_values_of_another_kind_are_told_once(root: Path, kind, values, message)
         ("labels.csv", "file;label\nimg0.png;1\n", "at least one column of labels: separate them by commas$"),
         ("labels.csv", 'file,label\nimg0.png,0\nimg1.png,"1\nimg2.png,0\n', "line 3 leaves a quote open: close it"),
         ("labels.csv", 'file,label\nimg0.png,"0\n' + "img1.png,1\n" * 12_000, "line 2 leaves a quote open: close it"),
+        ("labels.csv", "img0.png,1\nimg1.png,1\nimg2.png,2\n", "begins with an image: put a header before it"),
+        ("labels.csv", "00000/img0.png,1\n", "begins with an image: put a header before it"),
         ("labels.csv", "file,a\nimg0.png,1\n", "no label for 2 of 3 images, such as 00000/img2.png"),
         ("labels.csv", "file,a,b\nimg0.png,1,x\nimg1.png,1,y\nimg2.png,2,z\n", 'text in the column "b"'),
         ("labels.csv", "file,a,b\nimg0.png,1\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
