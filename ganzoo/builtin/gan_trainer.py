@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch, FakeBatch
-from ganzoo.components.network import Generator
+from ganzoo.components.network import Generator, Network
 from ganzoo.components.penalty import Penalty, PenaltyStep, Role
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.errors import RequestError, TrainingError
@@ -261,11 +261,8 @@ class GANTrainer(OptimizingTrainer):
         generator, latents = cast("Generator", self.parts.networks[role]), self.latents(batch, role)
         with self.parts.autocast():
             samples = generator(latents, **generator.inputs(batch.labels, batch.condition))
-        wanted = (len(batch), *generator.info.samples.shape)
-        if (shape := getattr(samples, "shape", ())) != wanted:
-            given = tuple(shape) or f"a {type(samples).__name__}"
-            told = f'{role}: "{generator.config.name}" returns {given}'
-            raise TrainingError(f"{told}; make its forward return a tensor of shape {wanted}, as info.samples says")
+        if getattr(samples, "shape", None) != (wanted := (len(batch), *generator.info.samples.shape)):
+            raise TrainingError(f"{_returns(role, generator, samples)} {wanted}, as info.samples says")
         return FakeBatch(samples.float(), latents, batch.labels, batch.condition)
 
     def latents(self, batch: Batch, role: str = "generator") -> Tensor:
@@ -297,6 +294,8 @@ class GANTrainer(OptimizingTrainer):
         discriminator = self.parts.networks[role]
         with self.parts.autocast():
             logits = discriminator(samples, **discriminator.inputs(beside.labels, beside.condition))
+        if getattr(logits, "shape", ())[:1] != samples.shape[:1]:
+            raise TrainingError(f"{_returns(role, discriminator, logits)} ({len(samples)}, …), a logit of each sample")
         return cast("Tensor", logits.float())
 
     def penalty_step(
@@ -363,6 +362,12 @@ class GANTrainer(OptimizingTrainer):
         if not vars(type(self)).get("cuda_graph_safe", False):
             return f"{type(self).__name__} does not say that it does the same work at each step (cuda_graph_safe)"
         return super().unrecordable()
+
+
+def _returns(role: str, network: Network, values: object) -> str:
+    """Begin the message about a network whose `forward` returns other values than those of the shape that follows."""
+    given = tuple(getattr(values, "shape", ())) or f"a {type(values).__name__}"
+    return f'{role}: "{network.config.name}" returns {given}; make its forward return a tensor of shape'
 
 
 def total(loss: Tensor, *terms: Tensor) -> Tensor:

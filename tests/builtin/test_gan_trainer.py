@@ -313,6 +313,25 @@ def test_samples_of_a_wrong_shape_are_told_and_not_trained_on(make: Make, change
     assert str(error.value).startswith(f'generator: "dcgan" returns {given}; make its forward return')
 
 
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda logits: logits[1:], f"({BATCH - 1},)"),
+        (lambda logits: logits.mean(), "a Tensor"),
+        (lambda logits: {"logits": logits}, "a dict"),
+        (lambda logits: None, "a NoneType"),
+    ],
+)
+def test_logits_of_a_wrong_number_are_told_and_not_trained_on(make: Make, change: Callable[[Tensor], Any], given: str):
+    trainer = make()
+    forward = trainer.parts.discriminator.forward
+    trainer.parts.discriminator.forward = lambda samples: change(forward(samples))
+    with pytest.raises(TrainingError) as error:
+        trainer.train_step(Batch(torch.rand(BATCH, 3, 16, 16)))
+    told = f'discriminator: "dcgan" returns {given}; make its forward return a tensor of shape ({BATCH}, …), a'
+    assert str(error.value).startswith(told)
+
+
 def test_metrics_are_detached_scalars(make: Make):
     trainer = make()
     metrics = trainer.train_step(batches(trainer, 1)[0]) | trainer.expensive_metrics()
