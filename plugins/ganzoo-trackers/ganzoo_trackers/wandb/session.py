@@ -15,6 +15,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from ganzoo.plugin import GanzooError, RecipeView, RequestError, RunDirectory, first_line, read_text, say, warn
 from ganzoo_trackers.configs import WandbConfig
 from ganzoo_trackers.facts import facts
@@ -395,10 +397,19 @@ _OLDER_PUBLIC = "api.wandb.ai"
 
 
 def in_short(error: BaseException) -> str:
-    """Shorten an error of W&B to a line, with the cure where WANDB_SERVICE is wrong."""
+    """Shorten an error of W&B to a line, with the cure where an environment variable is wrong."""
+    if isinstance(error, ValidationError):  # of W&B's settings; a wrong value may be a key, and is not shown
+        return "; ".join(map(_wrong_setting, error.errors()))
     said = first_line(error)
     if said == "<no message>":
         said = type(error).__name__
     if os.environ.get("WANDB_SERVICE") and ("connect to service" in said or "WANDB_SERVICE" in said):
         said += "; the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it"
     return said
+
+
+def _wrong_setting(detail: Mapping[str, Any]) -> str:
+    name = ".".join(map(str, detail["loc"]))
+    variable = f"WANDB_{name.upper()}"
+    cure = f": correct or unset the variable {variable}" if variable in os.environ else ""
+    return f"its setting {name} is wrong: {detail['msg']}{cure}"

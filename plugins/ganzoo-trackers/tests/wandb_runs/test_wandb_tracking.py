@@ -16,9 +16,10 @@ import observed_gan
 import pytest
 import wandb
 from ganzoo_trackers.wandb import session
-from ganzoo_trackers.wandb.session import key_is_known
+from ganzoo_trackers.wandb.session import in_short, key_is_known
 from ganzoo_trackers.wandb.tracker import WandbTracker
 from PIL import Image
+from pydantic import ValidationError
 from wandb_reader import Recorded, forget_service, has_begun, kill_service, read
 from wandb_server import KEY
 
@@ -265,6 +266,19 @@ def test_a_key_that_is_none_is_not_the_end(observe, monkeypatch, capsys) -> None
     assert record_of(run)["mode"] == "offline"
     (line,) = wandb_lines(capsys)
     assert line.startswith("warning: W&B: the run is tracked offline: WANDB_API_KEY invalid")
+
+
+@pytest.mark.parametrize("name", ["mode", "init_timeout"])
+def test_a_wrong_setting_is_told_with_its_variable_and_without_its_value(name: str, monkeypatch):
+    wrong = "LIKE-A-KEY"
+    with pytest.raises(ValidationError) as error:
+        wandb.Settings(**{name: wrong})
+    told = in_short(error.value)
+    assert told.startswith(f"its setting {name} is wrong: Input should be ")
+    assert wrong not in told
+    assert "variable" not in told
+    monkeypatch.setenv(f"WANDB_{name.upper()}", wrong)
+    assert in_short(error.value) == f"{told}: correct or unset the variable WANDB_{name.upper()}"
 
 
 def test_files_that_cannot_be_written_turn_tracking_off(build, manager, capsys) -> None:
