@@ -14,7 +14,7 @@ from ganzoo.comparison.statistics import Spread
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.recipe.overrides import flatten
-from ganzoo.storage.manifest import EXPORT, is_export
+from ganzoo.storage.manifest import EXPORT
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.plan import names
@@ -145,7 +145,7 @@ def _at(place: Path) -> Iterator[RunRecord]:
         yield read_run(RunDirectory.open(place).path)
         return
     inside = sorted(path for path in place.iterdir() if _may_be_run(path))
-    inside = [path for path in inside if not is_export(path)] or inside  # beside runs, those of them count
+    inside = [path for path in inside if not RunDirectory(path).read_json(EXPORT)] or inside  # runs come before exports
     if not inside:
         raise RequestError(f"{place}: is no run, no sweep and no folder of runs, such as runs/dcgan-digits")
     for path in inside:
@@ -196,8 +196,8 @@ def read_run(path: Path) -> RunRecord:
     seed = record.recipe.get("run.seed")
     record.seed = seed if isinstance(seed, int) else None
     record.summary, record.environment = directory.read_json("summary.json"), directory.read_json("environment.json")
-    if is_export(path):
-        record.summary = {"status": "exported", "steps": directory.read_json(EXPORT).get("step")}
+    if export := directory.read_json(EXPORT):
+        record.summary = {"status": "exported", "steps": export.get("step")}
     status = record.summary.get("status")
     record.status = status if status in (*COMPLETE, "interrupted", "failed") else "unfinished"
     record.error = _on_one_line(record.summary.get("error", ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ class Recording(Metric):
     """Keeps what it was given."""
 
     needs = frozenset({"pixels"})
+    directions: ClassVar = {}
     given: list[MetricInputs]
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
