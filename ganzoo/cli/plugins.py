@@ -55,11 +55,11 @@ def plugins(as_json: AsJson = False) -> None:
 
 
 def summary(entry: Entry) -> str:
-    """The first line of the component's documentation: its class's where that is imported, else its options'."""
+    """The first paragraph of the component's documentation: its class's where that is imported, else its options'."""
     import inspect
 
     documented = entry.target if isinstance(entry.target, type) else entry.options
-    return (inspect.getdoc(documented) or "").partition("\n")[0]
+    return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
 
 
 def _table(rows: list[dict[str, str]], nothing: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ganzoo.registry.kinds import LISTS
+
 Command = Callable[..., Any]
 
 
@@ -31,6 +33,12 @@ def test_list(command: Command, kind: str, expected: set[tuple[str, str]]):
         assert re.fullmatch(r"builtin \(ganzoo-core .+\)|(\w+) \(ganzoo-\1 .+\)", row["plugin"])
     lines = command("list", kind).out.splitlines()
     assert [line.split("\t")[0] for line in lines] == [row["name"] for row in rows]
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_no_description_is_cut_at_the_end_of_a_line(command: Command, kind: str):
+    for row in json.loads(command("list", kind, "--json").out):
+        assert row["summary"][-1] in ".?", row
 
 
 def test_plugins(command: Command):
