@@ -109,8 +109,13 @@ def sweep(
     here = {"--jobs": jobs > 1, "--gpus": gpus, "--retry-failed": retry_failed, "--accept-changes": accept_changes}
     if trackers and (without := [option for option, given in here.items() if given]):
         raise RequestError(f"{without[0]}: is for runs that this command trains itself: agents train these")
+    ends, ranges = split_ranges(grid)
+    if ranges and method is None:
+        raise RequestError(
+            f"--vary {next(iter(ranges))}: a range is for agents: list values, or give --method random and a tracker's "
+            f"flag, such as --wandb"
+        )
     for entry in trackers:
-        ends, ranges = split_ranges(grid)
         plan = make_plan(recipe, ends, seeds, set_ or (), plugin_manager(), name=name)
         config = plan.variants[0].recipe.tracking.chosen().get(entry.name) or entry.config(name=entry.name)
         search = {"method": method, "metric": metric, "goal": goal, "runs": runs, "ranges": ranges}

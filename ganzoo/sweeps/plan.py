@@ -211,8 +211,6 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
         raise RequestError(f"--metric {metric}: is for --method bayes")
     if method != "bayes" and search.get("goal"):
         raise RequestError(f"--goal {search['goal']}: is for --method bayes")
-    if method is None and ranges:
-        raise RequestError(f"--vary {next(iter(ranges))}: a range is for --method random or bayes")
     if metric:
         _check_metric(metric, plan)
     fixed = dict(override_pairs(overrides))

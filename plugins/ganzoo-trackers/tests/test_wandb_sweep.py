@@ -154,7 +154,7 @@ def test_bayes_over_a_range(
         ("--method", "random", "--goal", "maximize"): "--goal maximize: is for --method bayes",
         ("--method", "random", "--jobs", "2"): "--jobs: is for runs that this command trains itself",
         ("--method", "random", "--gpus", "0"): "--gpus: is for runs that this command trains itself",
-        (): f"--vary {LR}: a range is for --method random or bayes",
+        (): f"--vary {LR}: a range is for agents: list values, or give --method random and a tracker's flag",
     }.items():
         ended = command(*sweep, *given)
         assert ended.code == 2
@@ -176,6 +176,9 @@ def test_bayes_over_a_range(
     changed = apply_overrides(tables, [*parsed["set_"], *parsed["changes"]])
     assert changed["tracking"]["wandb"]["objective"] == "score/fd_classifier"
     assert changed["trainer"]["generator_optimizer"]["lr"] == 3e-4
+    ended = command("sweep", recipe_file(tables), *grid)
+    assert ended.code == 2
+    assert f"error: --vary {LR}: a range is for agents: list values, or give --method random" in ended.err
     for option in (("--method", "random"), ("--goal", "maximize"), ("--goal", "minimize")):
         ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", *option)
         assert (ended.code, ended.err.splitlines()[-1]) == (
