@@ -107,7 +107,7 @@ def probe(
     """Fit a linear SVM to the features of a few labeled images, and score it on others (paper, tables 1 and 2).
 
     As the authors did it: batch norm with statistics averaged over training batches and fixed; features of every
-    layer max-pooled to 4×4; no standardisation; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
+    layer max-pooled to 4×4; no standardization; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
     the rest) on equally many images of each class; C by the mean accuracy over all draws on validation images, and
     then the accuracy on test images. Here every draw splits the pack anew, so that small sets suffice; and batch norm's
     statistics are of 100 batches of the whole pack, validation and test images included, where the authors took all
@@ -159,7 +159,7 @@ def probe(
             "seed": seed,
             "layers": layer_shapes(discriminator),
             "batch_norm": "mean of the statistics of training batches, fixed",
-            "classifier": "LinearSVC, squared hinge, L2, no standardisation",
+            "classifier": "LinearSVC, squared hinge, L2, no standardization",
             "penalties": list(PENALTIES),
             "penalties_of_baselines": list(WIDER),
         },
