@@ -61,10 +61,8 @@ class CommandGroup(TyperGroup):
             manager = _plugin_manager()
             report_broken(manager)
             if home := ELSEWHERE.get(args[0]):
-                ctx.fail(
-                    f'the command "{args[0]}" comes with {home}, which is not installed; '
-                    f"pip installs it from its folder, plugins/{home}"
-                )
+                where = "" if manager.of_distribution(home) else f", plugins/{home}"
+                ctx.fail(f'the command "{args[0]}" comes with {home}: {"; ".join(manager.lacking(home))}{where}')
             close = did_you_mean(args[0], [*own_commands(), *manager.commands])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
         return args[0], command, args[1:]

@@ -220,10 +220,19 @@ def test_core_says_the_same_in_both_helps(each: Command):
     assert text.startswith(each.help.rstrip("."))
 
 
-def test_a_command_of_a_distribution_that_is_not_installed_names_it(command: Run) -> None:
+def test_a_command_of_a_distribution_that_is_not_there_names_it(command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ELSEWHERE, "frobnicate", "ganzoo-absent")
+    ended = command("frobnicate")
+    assert ended.code == 2
+    told = '"frobnicate" comes with ganzoo-absent: "ganzoo-absent" is not installed; pip installs it from its folder'
+    assert f"{told}, plugins/ganzoo-absent" in ended.err
+
+
+def test_a_command_of_a_plugin_that_is_left_out_says_so(command: Run) -> None:
     ended = command("--no-plugin", "export", "export", "runs/x", "--out", "given")
     assert ended.code == 2
-    assert 'the command "export" comes with ganzoo-export, which is not installed; pip installs it' in ended.err
+    assert 'the command "export" comes with ganzoo-export: the plugin export (ganzoo-export ' in ended.err
+    assert ended.err.endswith(") is disabled\n")
 
 
 def test_every_command_of_the_plugins_here_is_known_to_the_core() -> None:
