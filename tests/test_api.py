@@ -295,6 +295,7 @@ def test_accelerator_that_is_not_there(trained: TrainedRun):
 
 
 def test_names_of_the_package():
+    assert dir(ganzoo) == sorted(ganzoo.__all__)  # which notebooks complete
     for name in ganzoo.__all__:
         assert getattr(ganzoo, name) is not None
     assert ganzoo.TrainedRun is TrainedRun
