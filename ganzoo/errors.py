@@ -65,7 +65,7 @@ class DivergedError(TrainingError):
         self.step, self.what = step, what
         super().__init__(
             f"step {step}: {what} not finite any more. A lower learning rate, a penalty (r1) or precision fp32 "
-            f"usually helps; the last checkpoint is from before" + (f"; {more}" if more else "")
+            f"usually helps; no checkpoint is affected" + (f"; {more}" if more else "")
         )
 
 

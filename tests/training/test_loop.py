@@ -130,6 +130,7 @@ def test_loss_that_is_no_number_ends_the_run(tables: dict):
         api.run(tables, ["checkpoint.every=100"])
     assert caught.value.exit_code == 1
     assert "not finite any more. A lower learning rate" in str(caught.value)
+    assert "no checkpoint is affected" in str(caught.value)  # there is none yet
     path = Path(tables["run"]["root"]) / "tiny/0001"
     summary = json.loads((path / "summary.json").read_text())
     assert summary["status"] == "failed"
