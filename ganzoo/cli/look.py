@@ -59,9 +59,10 @@ def sample(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make images from a trained run, as one grid or as a folder of single images; of inputs, named after these.
+    """Make images from a trained run, as one grid or as single images in a folder.
 
-    Vectors, and images with channels that a picture does not show, are written as .npy too.
+    With --input, each output is named after its input. Vectors, and images with channels that a picture does not show,
+    are written as .npy too.
 
     Example: ganzoo sample runs/dcgan-digits/0001 --count 16 --out sixteen.png
     """

@@ -95,7 +95,7 @@ def interpolate(
     end: Annotated[str | None, typer.Option("--to", help="Cells or files to walk to, one for each of --from.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Walk through the first latent of each of these seeds.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Images of each walk.")] = 10,
-    rows: Annotated[int, typer.Option(min=1, help="Walks, where they lead through random latents.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="Number of walks, if they go between random latents.")] = 8,
     method: Annotated[
         Literal["spherical", "linear"], typer.Option(help="linear is natural for a uniform prior.")
     ] = "spherical",
@@ -150,7 +150,7 @@ def arithmetic(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it.
+    """Draw a − b + c, computed from the mean latents of three concepts, and images with noise around it.
 
     Example: ganzoo arithmetic runs/dcgan-digits/0001 --a 3,17 --b 5,22 --c 8,40 --out sum.png
     """
@@ -180,7 +180,7 @@ def direction(
     left: Annotated[str, typer.Option(help="Cells of the numbered grid, or files, that show one pose: 3,17,22,40.")],
     right: Annotated[str, typer.Option(help="Cells or files that show the other.")],
     steps: Annotated[int, typer.Option(min=2, help="Images of each row; an odd count has the latent itself.")] = 9,
-    rows: Annotated[int, typer.Option(min=1, help="Random latents, of the seed after --seed.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="Number of random latents, drawn with the seed after --seed.")] = 8,
     strength: Annotated[float, typer.Option(help="Rows go from minus to plus this times the vector.")] = 1.0,
     seed: GridSeed = 0,
     label: Label = None,
@@ -189,7 +189,7 @@ def direction(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN.
+    """Move random latents along mean(left) − mean(right), as the DCGAN paper turns faces.
 
     Example: ganzoo direction runs/dcgan-digits/0001 --left 3,17 --right 22,40 --out turn.gif
     """

@@ -86,7 +86,7 @@ def neighbors(
 
 @dataclass(frozen=True)
 class FirstFilters:
-    """The filters next to the images, (F, C, h, w) in [−1, 1] each, and all layers of the generator."""
+    """Filters of the generator's last and the discriminator's first convolution, and the layers of the generator."""
 
     generator: Tensor
     discriminator: Tensor

@@ -63,7 +63,7 @@ def filters(
     batch_norm: WhichStatistics = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the filters next to the images, what discriminator features respond to, and images without some maps.
+    """Draw the last filters of G and the first of D, what features of D respond to, and images without some maps.
 
     Example: ganzoo filters runs/dcgan-digits/0001 --out filters
     """

@@ -28,7 +28,7 @@ def bench(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do.
+    """Measure training: images a second, memory, where the time goes, and the share of the matrix product's speed.
 
     Example: ganzoo bench recipes/dcgan_digits.toml
     """
