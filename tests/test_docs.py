@@ -48,6 +48,7 @@ PLUGIN_PAGE = ROOT / "docs" / "pages" / "write-a-plugin.md"
 HOOKS_PAGE = ROOT / "docs" / "pages" / "hooks.md"
 WEIGHTS_PAGE = ROOT / "docs" / "pages" / "start-from-weights.md"
 RECIPES_PAGE = ROOT / "docs" / "pages" / "recipes.md"
+RUNS_PAGE = ROOT / "docs" / "pages" / "runs.md"
 FILE_PAGES = [
     PAGES_FOLDER / f"{name}.md"
     for name in ("conditional-network", "trainer", "several-networks", "metric", "array-datasets")
@@ -220,6 +221,14 @@ class TestCommands:
         for line in block.text.splitlines():
             for arguments in re.findall(r"(?:^|&& |do )ganzoo ([^;&>]+)", line):
                 parse_command(arguments)
+
+    @pytest.mark.parametrize("name", [*command_names(typer.main.get_command(app))])
+    def test_has_each_option_on_a_page_that_shows_it(self, name: str) -> None:
+        pages = (page.read_text(encoding="utf-8") for page in PAGES)
+        shown = {*re.findall(r"(?<![\w-])--[\w-]+", "".join(page for page in pages if f"ganzoo {name}" in page))}
+        options = ({*option.opts, *option.secondary_opts} for option in find_command(name.split())[0].params)
+        named = [{each for each in names if each.startswith("--")} for names in options]
+        assert [names for names in named if names and not names & shown] == []
 
     @pytest.mark.parametrize("name", [*command_names(typer.main.get_command(app))])
     def test_has_an_example_that_it_takes(self, name: str) -> None:
@@ -614,9 +623,11 @@ class TestPluginFiles:
         assert two.checkpoint.networks() == ["discriminator", "generator", "second"]
         assert self.train(folder / "circle.toml").sample(3).shape == (3, 2)
         assert self.train(folder / "tiles.toml").checkpoint.info.image.channels == 13
-        assert "sharpness" in json.dumps(
-            json.loads((self.train(folder / "metric.toml").path / "summary.json").read_text())
-        )
+        sharp = self.train(folder / "metric.toml").path
+        assert "sharpness" in json.loads((sharp / "summary.json").read_text())["scores"]["last"]
+        (listed,) = re.findall(r"^runs/dcgan-digits/0001/\n(.*?)^```$", RUNS_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+        written = {file.name for file in sharp.iterdir() if not file.name.startswith(".")}
+        assert written <= {*re.findall(r"^  ([\w.]+)", listed, re.MULTILINE)}
 
     def train(self, recipe: Path) -> TrainedRun:
         """Train two steps of a recipe with small networks."""
