@@ -341,6 +341,12 @@ class TestOptions:
         ours = {entry.name for entry in manager.registries.datasets if entry.plugin.startswith("builtin ")}
         assert ours <= {*re.findall(r"`(\w+)`", rows)}
 
+    def test_every_score_is_in_the_table(self, manager: PluginManager) -> None:
+        page = (ROOT / "docs" / "pages" / "evaluation.md").read_text(encoding="utf-8")
+        explained = "".join(re.findall(r"^\|([^|]+)\|", page, re.MULTILINE))
+        for score in {score for entry in manager.registries.metrics for score in entry.load().directions}:
+            assert f"`{score}`" in explained or f"`{score}_<extractor>`" in explained
+
 
 def module_at(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
