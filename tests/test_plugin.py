@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 from typing import get_origin
 
 import pytest
 
-from ganzoo import plugin
+import ganzoo
+from ganzoo import api, plugin
 
 SOURCE = ast.parse(Path(plugin.__file__).read_text(encoding="utf-8"))
 PAGE = Path(__file__).parents[1] / "docs" / "pages" / "api.md"
@@ -52,6 +54,13 @@ print(sorted({{"torch", "torchvision", "numpy", "wandb", "sklearn"}} & sys.modul
 def test_the_reference_has_exactly_these_names() -> None:
     shown = re.findall(r"^::: ganzoo\.plugin\.(\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(shown) == sorted(plugin.__all__)
+
+
+def test_the_reference_has_every_function_of_the_package() -> None:
+    shown = {*re.findall(r"^::: ganzoo\.(?:api\.)?(\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)}
+    of_api = {name for name, value in vars(api).items() if isfunction(value) and value.__module__ == api.__name__}
+    functions = {name for name in {*ganzoo.__all__, *of_api} if not name.startswith("_")}
+    assert shown == functions - {"TrainedRun"}  # which is among the names of ganzoo.plugin
 
 
 def test_every_name_has_a_docstring() -> None:
