@@ -163,7 +163,7 @@ def check_places(places: Collection[str], cards: Iterable[Card]) -> None:
     known = [*dict.fromkeys([*_places(Card), *held])]
     if wrong := [place for place in places if place not in known]:
         raise RequestError(
-            f"--ignore {wrong[0]}: no protocol card has this place{did_you_mean(wrong[0], known)}; "
+            f"--ignore {wrong[0]}: no protocol card has this field{did_you_mean(wrong[0], known)}; "
             f"they have {', '.join(printable(place) for place in held or known)}"
         )
 

@@ -426,7 +426,7 @@ class TestCommand:
         run = make_run("a", 0, scores={40: {"x": 1.0}})
         ended = command("compare", run, "--ignore", "samples.images", "--ignore", "samples.imges")
         assert (ended.code, ended.out) == (2, "")
-        told = "no protocol card has this place, did you mean samples.images?; they have protocol, "
+        told = "no protocol card has this field, did you mean samples.images?; they have protocol, "
         assert f"--ignore samples.imges: {told}" in ended.err
         assert command("compare", make_run("b", 0), "--ignore", "samples.images").code == 0
 
