@@ -49,6 +49,11 @@ def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:
         raise ValueError("it has a number of more digits than Python takes") from None
 
 
+def to_json(values: object) -> str:
+    """Return values as JSON, which has neither NaN nor infinities: they are null."""
+    return json.dumps(json.loads(json.dumps(values), parse_constant=lambda _: None), indent=2)
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """Return the tables of a TOML document; raises as `parse_json` does."""
     tables: dict[str, Any] = parse_json(text, tomllib.loads)

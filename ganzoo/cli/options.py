@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import typer
 
 from ganzoo.cli import cleanup
 from ganzoo.errors import RequestError
-from ganzoo.text import LARGEST_INT, printable, printable_lines
+from ganzoo.text import LARGEST_INT, printable, printable_lines, to_json
 
 if TYPE_CHECKING:
     from ganzoo.recipe.model import Recipe
@@ -94,7 +93,7 @@ def echo_document(text: str) -> None:
 
 def echo_json(values: object) -> None:
     """Print values as JSON on stdout."""
-    echo_document(json.dumps(values, indent=2))
+    echo_document(to_json(values))
 
 
 def echo_path(path: Path) -> None:

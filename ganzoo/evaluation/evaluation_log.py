@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ganzoo.components.metric import Direction
 from ganzoo.errors import OutputError, RunDirectoryError, first_line
@@ -19,7 +18,7 @@ from ganzoo.evaluation.protocol import Card
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.terminal import warn
-from ganzoo.text import html_table, number, parse_json
+from ganzoo.text import html_table, number, parse_json, to_json
 from ganzoo.untrusted import read_text
 
 DAMAGED = "evaluation.damaged.json"
@@ -33,7 +32,7 @@ class Evaluation(BaseModel):
 
     step: int
     """Step of the weights that made the samples."""
-    scores: dict[str, float]
+    scores: dict[str, Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]]
     """Scores by name; each name includes its extractor, such as "fd_classifier"."""
     directions: dict[str, Direction] = Field(default_factory=dict)
     """Which values of each score are better, as its metric says."""
@@ -153,7 +152,7 @@ def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
 def json_of(evaluations: Iterable[Evaluation]) -> str:
     """Return the text of a log, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
-    return json.dumps([each.model_dump(mode="json") for each in ordered], indent=2) + "\n"
+    return to_json([each.model_dump(mode="json") for each in ordered]) + "\n"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
 from ganzoo.registry.plugin_manager import LocalFile, PluginManager
 from ganzoo.storage.disk import expand_user, output_errors, write_atomic, write_text
-from ganzoo.text import parse_json, parse_toml, printable, shell_word
+from ganzoo.text import parse_json, parse_toml, printable, shell_word, to_json
 from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text
 
 PLUGINS = "plugins"
@@ -187,7 +187,7 @@ class RunDirectory:
 
     def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a JSON file into the folder, atomically."""
-        write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+        write_text(self.path / name, to_json(values) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the object in a JSON file of the folder; empty where the file is missing or holds none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from ganzoo import api
+from ganzoo.cli.look import _print_json
 from ganzoo.components.metric import Metric, MetricInputs
 from ganzoo.errors import PluginError
 from ganzoo.evaluation import evaluator
@@ -192,12 +194,24 @@ class Typo(Metric):
         return {"widht": 1.0}
 
 
+class Undefined(Metric):
+    """Values that are no numbers."""
+
+    needs = frozenset({"pixels"})
+    directions: ClassVar = {"ratio": "lower", "width": "higher"}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        inputs.details["ratios"] = [math.inf, 1.0]
+        return {"ratio": math.nan, "width": -math.inf}
+
+
 class Metrics:
     @hookimpl
     def register_metrics(self, register: Registrar) -> None:
         register("width", Width)
         register("typo", Typo)
         register("labels", Labels)
+        register("undefined", Undefined)
 
 
 @pytest.fixture
@@ -247,6 +261,26 @@ def test_a_value_without_a_direction_is_told(tables: Tables, with_metrics: Plugi
     run = api.run(tables, ["run.steps=2"], manager=with_metrics)
     with pytest.raises(PluginError, match='the metric "typo" gives "widht", which its `directions` does not have'):
         api.evaluate(run, samples=8, overrides={"evaluation.metrics": ["typo"]})
+
+
+def test_scores_that_are_not_finite_are_null_where_json_is_written(
+    tables: Tables, with_metrics: PluginManager, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    def strict(text: str) -> Any:
+        return json.loads(text, parse_constant=pytest.fail)
+
+    tables["evaluation"] = {"every": 1, "samples": 8, "metrics": ["undefined"]}
+    run = api.run(tables, ["run.steps=1"], manager=with_metrics)
+    (logged,) = strict((run.path / "evaluation.json").read_text())
+    assert (logged["scores"], logged["details"]) == ({"ratio": None, "width": None}, {"ratios": [None, 1.0]})
+    (again,) = read_evaluations(run.directory)
+    assert [math.isnan(again.scores[name]) for name in ("ratio", "width")] == [True, True]
+    found = api.evaluate(run, samples=8, seeds=2, out=tmp_path / "scores.json")
+    assert strict((tmp_path / "scores.json").read_text())[0]["scores"] == {"ratio": None, "width": None}
+    capsys.readouterr()
+    _print_json(found)
+    printed = strict(capsys.readouterr().out)
+    assert printed["scores"] == printed["deviations"] == {"ratio": None, "width": None}
 
 
 def test_two_metrics_with_one_score_are_refused_before_the_first_step(tables: Tables, with_metrics: PluginManager):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from ganzoo.cli.options import (
     check_file,
     check_folder,
     echo,
-    echo_document,
+    echo_json,
     echo_path,
     seed_option,
 )
@@ -152,7 +151,7 @@ def overfitting(
     trained = api.load_run(run, step=step)
     found = compare(trained, dataset=dataset, overrides=set_ or (), count=count, seed=seed)
     if as_json:
-        echo_document(json.dumps(asdict(found), indent=2))
+        echo_json(asdict(found))
         return
     noun = trained.checkpoint.info.noun
     for name in ("training", "unseen", "generated"):

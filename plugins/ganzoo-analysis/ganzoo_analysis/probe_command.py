@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from ganzoo.cli.options import (
     RunFolder,
     check_unused,
     echo,
-    echo_document,
+    echo_json,
     seed_option,
 )
 from ganzoo_analysis.network_commands import DatasetOverrides, OtherDataset
@@ -40,7 +39,7 @@ def probe(
     check_unused(trained.path / network_analysis.PROBE, overwrite, option="")
     result = network_analysis.probe(trained, dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed)
     if as_json:
-        echo_document(json.dumps(result, indent=2))
+        echo_json(result)
         return
     for name, score in result["scores"].items():
         edge = ", at the edge of those tried" if score["at_edge"] else ""

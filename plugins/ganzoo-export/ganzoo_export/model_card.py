@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
@@ -162,6 +163,7 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
         "metrics": [
             {"type": name, "name": name, "value": value, "args": {"samples": card.samples.images}}
             for name, value in evaluation.scores.items()
+            if math.isfinite(value)
         ],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -93,7 +94,10 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
     other = CARD.model_copy(update={"step": 3})
     add_evaluations(
         trained.directory,
-        [Evaluation(step=6, scores={"fid": 12.5}, card=CARD), Evaluation(step=3, scores={"fid": 99.0}, card=other)],
+        [
+            Evaluation(step=6, scores={"fid": 12.5, "kid": math.nan}, card=CARD),
+            Evaluation(step=3, scores={"fid": 99.0}, card=other),
+        ],
     )
     out = export_run(trained, tmp_path / "hub", "hub", license="mit", discriminator=True)
     assert names(out) == [
