@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,6 @@ from ganzoo_trackers.steps import GRID, StepTracker
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
-    from mlflow.utils.async_logging.run_operations import RunOperations
 
 RECORD = "mlflow.json"
 SQLITE = "sqlite:///"
@@ -30,6 +31,8 @@ SQLITE = "sqlite:///"
 ENDS = {"complete": "FINISHED", "reached": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST_VALUE = 500
 """Most characters of a parameter's value, of those that every MLflow takes."""
+LONGEST_NAME = 250
+"""Most characters of a metric's name."""
 
 
 class MLflowTracker(StepTracker):
@@ -41,8 +44,6 @@ class MLflowTracker(StepTracker):
     Config = MLflowConfig
     config: MLflowConfig
     package = extra = "mlflow"
-
-    _last: RunOperations | None = None
 
     def begin(self, run: RunView) -> Mapping[str, int]:
         """Create the run there, a fork too, or go on with it."""
@@ -67,6 +68,9 @@ class MLflowTracker(StepTracker):
         else:
             client.update_run(str(number), status="RUNNING")
         self._id = str(number)
+        # One thread of our own: MLflow's queue reports a row that failed on stderr alone, and tries all others.
+        self._thread = ThreadPoolExecutor(1)
+        self._rows: deque[Future[Any]] = deque()
         place = {"uri": uri, "asked": self._asked} if uri.startswith(SQLITE) else {}  # a server's may have a password
         run.directory.write_json(RECORD, {"run_id": self._id, **place, "settings": fingerprint(run.recipe)})
         client.log_artifact(self._id, str(run.directory.path / "recipe.toml"))
@@ -79,10 +83,28 @@ class MLflowTracker(StepTracker):
         files = " ".join(file.path for file in self._client.list_artifacts(number, "images"))
         return last | {GRID: max(map(int, re.findall(r"step[%+](\d+)", files)), default=-1)}
 
+    def named(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return figures under names without the characters that MLflow refuses."""
+        parts = {name: [re.sub(r"[^\w. -]", "_", part) for part in name.split("/") if part] for name in figures}
+        return {"/".join(parts[name])[:LONGEST_NAME]: value for name, value in figures.items()}
+
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Log figures together."""
-        rows = as_metrics(step, figures)
-        self._last = self._client.log_batch(self._id, metrics=rows, synchronous=False)  # a commit takes milliseconds
+        """Log figures together, in the background, since a commit takes milliseconds.
+
+        Raises:
+            Exception: earlier ones could not be logged.
+        """
+        self._check(lambda row: row.done())
+        self._rows.append(self._thread.submit(self._client.log_batch, self._id, as_metrics(step, figures)))
+
+    def _check(self, which: Callable[[Future[Any]], bool]) -> None:
+        """Raise what failed among the first rows that `which` takes; the others are not tried then."""
+        try:
+            while self._rows and which(self._rows[0]):
+                self._rows.popleft().result()
+        except BaseException:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def picture(self, step: int, grid: Image, caption: str) -> None:
         """Log a grid of samples, which MLflow shows by its step."""
@@ -98,8 +120,8 @@ class MLflowTracker(StepTracker):
 
     def end(self, run: RunView) -> None:
         """Set how the run ended."""
-        if self._last is not None:
-            self._last.wait()
+        self._check(lambda _: True)
+        self._thread.shutdown()
         self._client.set_terminated(self._id, ENDS[run.status])
 
     def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:

@@ -48,8 +48,12 @@ class StepTracker(Tracker):
         """Begin, or go on with a resumed run, and return the last step of each name that is there already."""
         raise NotImplementedError
 
+    def named(self, figures: Mapping[str, float]) -> Mapping[str, float]:
+        """Return figures under the names that they have there."""
+        return figures
+
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Send figures."""
+        """Send figures, by the names there."""
         raise NotImplementedError
 
     def picture(self, step: int, grid: Image, caption: str) -> None:
@@ -74,7 +78,7 @@ class StepTracker(Tracker):
     def send_scores(self, directory: RunDirectory, recipe: RecipeView, step: int, scores: Mapping[str, float]) -> None:
         """Send scores of a later evaluation."""
         if figures := later_scores(directory, recipe, scores):
-            self.add(directory, step, figures)
+            self.add(directory, step, self.named(figures))
 
     @hookimpl
     def run_started(self, run: RunView) -> None:
@@ -125,6 +129,6 @@ class StepTracker(Tracker):
         self.end(run)
 
     def _log(self, step: int, figures: Mapping[str, float]) -> None:
-        new = {name: value for name, value in figures.items() if step > self._sent.get(name, -1)}
+        new = {name: value for name, value in self.named(figures).items() if step > self._sent.get(name, -1)}
         if new:
             self.log(step, new)

@@ -204,6 +204,51 @@ def test_a_run_that_goes_on_with_other_options_shows_its_own_figures(
     assert again.about["name"] == seen.about["name"]
 
 
+class Odd:
+    """Logs figures whose names MLflow refuses."""
+
+    @hookimpl
+    def step_ended(self, run: RunView, step: int) -> None:
+        if step % 2 == 0:
+            run.log({"width//größe (%)": float(step), "depth": 1.0, "w" * 300: 2.0})
+
+
+@pytest.mark.slow
+def test_mlflow_takes_figures_of_any_name(recipe: Callable[[str], dict[str, Any]], capfd: pytest.CaptureFixture[str]):
+    first = api.run(recipe("mlflow"), observers=[Odd()])
+    last = first.checkpoint.path
+    last.rename(last.with_name("away"))  # what follows step 3 is repeated
+    seen = read_mlflow(api.resume(first.path, observers=[Odd()]))
+    assert seen.scalars["width/größe ___"] == [(2, 2.0), (4, 4.0), (6, 6.0)]
+    assert [step for step, _ in seen.scalars["w" * 250]] == [2, 4, 6]
+    assert seen.scalars["depth"] == [(2, 1.0), (4, 1.0), (6, 1.0)]
+    assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6]
+    assert "ERROR" not in capfd.readouterr().err
+
+
+class Damage:
+    """Overwrites MLflow's file in the middle of a run."""
+
+    @hookimpl
+    def step_ended(self, step: int) -> None:
+        if step == 2:
+            Path("mlflow.db").write_bytes(b"damaged" * 5000)
+
+
+@pytest.mark.slow
+def test_mlflow_that_fails_later_ends_the_tracking_with_a_warning(
+    recipe: Callable[[str], dict[str, Any]], capfd: pytest.CaptureFixture[str]
+):
+    tables = recipe("mlflow")
+    tables["samples"]["every"] = 100
+    run = api.run(tables, observers=[Damage()])
+    err = capfd.readouterr().err
+    assert run.checkpoint.step == 6
+    assert err.count("warning: the observer MLflowTracker failed in") == 1
+    assert "file is not a database" in err
+    assert "ERROR" not in err
+
+
 @pytest.mark.slow
 def test_trackio_leaves_stdout_and_the_current_run_to_the_program(recipe: Callable[[str], dict[str, Any]]):
     script = (
