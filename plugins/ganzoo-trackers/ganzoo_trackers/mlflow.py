@@ -63,8 +63,9 @@ class MLflowTracker(StepTracker):
             parent = {"parent": {"id": number, "step": run.resumed_from}} if fork else {}
             name += f" from step {run.resumed_from}" if fork else ""
             sent, number = {}, client.create_run(there, tags=self.config.tags, run_name=name).info.run_id
-            described = flat({**run.recipe.to_dict(), "facts": facts(run), **parent})
-            client.log_batch(number, params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in described])
+            described = self.named(dict(flat({**run.recipe.to_dict(), "facts": facts(run), **parent})))
+            params = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in described.items()]
+            client.log_batch(number, params=params)
         else:
             client.update_run(str(number), status="RUNNING")
         self._id = str(number)
@@ -83,8 +84,8 @@ class MLflowTracker(StepTracker):
         files = " ".join(file.path for file in self._client.list_artifacts(number, "images"))
         return last | {GRID: max(map(int, re.findall(r"step[%+](\d+)", files)), default=-1)}
 
-    def named(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Return figures under names without the characters that MLflow refuses."""
+    def named(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Return figures, or options, under names without the characters that MLflow refuses."""
         parts = {name: [re.sub(r"[^\w. -]", "_", part) for part in name.split("/") if part] for name in figures}
         return {"/".join(parts[name])[:LONGEST_NAME]: value for name, value in figures.items()}
 

@@ -215,7 +215,9 @@ class Odd:
 
 @pytest.mark.slow
 def test_mlflow_takes_figures_of_any_name(recipe: Callable[[str], dict[str, Any]], capfd: pytest.CaptureFixture[str]):
-    first = api.run(recipe("mlflow"), observers=[Odd()])
+    tables = recipe("mlflow")
+    tables["tracking"]["mlflow"] = {"tags": {"a <b>": "c"}}  # an option too, and so a parameter
+    first = api.run(tables, observers=[Odd()])
     last = first.checkpoint.path
     last.rename(last.with_name("away"))  # what follows step 3 is repeated
     seen = read_mlflow(api.resume(first.path, observers=[Odd()]))
@@ -223,6 +225,7 @@ def test_mlflow_takes_figures_of_any_name(recipe: Callable[[str], dict[str, Any]
     assert [step for step, _ in seen.scalars["w" * 250]] == [2, 4, 6]
     assert seen.scalars["depth"] == [(2, 1.0), (4, 1.0), (6, 1.0)]
     assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6]
+    assert '"tracking.mlflow.tags.a _b_": "c"' in seen.recipe
     assert "ERROR" not in capfd.readouterr().err
 
 
