@@ -264,7 +264,7 @@ class WandbTracker(Tracker):
         self._step = max(step, self._step)
         # One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
         for name in row:
-            if name not in self._defined and name.startswith(EXTREMES):
+            if name not in self._defined and name.startswith(EXTREMES) and "*" not in name:  # else it is a pattern
                 tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
                 self._defined.add(name)
         objective = self.config.objective

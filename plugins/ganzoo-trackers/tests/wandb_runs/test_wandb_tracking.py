@@ -221,6 +221,20 @@ def test_scores_that_come_late_are_kept(build) -> None:
     assert "score/broken" not in row
 
 
+def test_a_score_with_an_asterisk_costs_no_row(observe, capsys) -> None:
+    class Starred:
+        @hookimpl
+        def step_ended(self, run: RunView, step: int) -> None:
+            if step in (10, 20):
+                run.fire("metrics_evaluated", step=step, scores={"top*5": 1.0 * step, "fid": 2.0, "all*": 3.0})
+
+    seen = recorded(observe(OFFLINE, extra=(Starred(),)))
+    rows = [row for row in seen.history if "score/fid" in row]
+    assert [(row["step"], row["score/top*5"], row["score/all*"]) for row in rows] == [(10, 10.0, 3.0), (20, 20.0, 3.0)]
+    assert seen.summary["score/top*5"] == {"min": 10.0, "max": 20.0, "last": 20.0}
+    assert not any("something is missing" in line for line in wandb_lines(capsys))
+
+
 def test_auto_without_a_key_is_offline_and_asks_nobody(observe, monkeypatch, capsys) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a prompt"))
     run = observe(AUTO, "run.steps=1")
