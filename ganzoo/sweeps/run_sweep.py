@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
@@ -18,7 +19,7 @@ from ganzoo.registry.plugin_manager import PluginInfo, PluginManager, plugin_man
 from ganzoo.runtime.cpu_threads import available_cores
 from ganzoo.runtime.environment import plugin_code
 from ganzoo.runtime.output import surviving_output
-from ganzoo.runtime.signals import heeded_signals
+from ganzoo.runtime.signals import ends_at_once, heeded_signals
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.sweeps.child_processes import Job, ended, is_written, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
@@ -235,7 +236,7 @@ def _pass_on(received: list[int], running: Sequence[Job]) -> None:
                 job.process.send_signal(signal.SIGINT if received[0] == signal.SIGINT else signal.SIGTERM)
             else:
                 job.process.kill()
-            job.told = len(received)
+            job.told += 1
     if received and told == {0}:
         say("stopping: the runs under way save where they are")
 
@@ -254,10 +255,13 @@ def _signals() -> Iterator[list[int]]:
     """While open, collect the signals that ask for a stop."""
     received: list[int] = []
     previous = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if not received or ends_at_once(received[0], number):
+            received.append(number)
+
     with suppress(ValueError):  # signals belong to the main thread; elsewhere the caller is in charge
-        previous = {
-            number: signal.signal(number, lambda number, _: received.append(number)) for number in heeded_signals()
-        }
+        previous = {number: signal.signal(number, note) for number in heeded_signals()}
     try:
         yield received
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -30,10 +30,11 @@ def train(run: Run) -> None:
         DivergedError: a loss or a gradient is not finite.
         TrainingError: there is not enough memory, or another process of the run is lost.
     """
+    saving = ExitStack()
     try:
         with run.noting_interrupts():
             run.fire("run_started")
-        with run.stopping_on_signals(), run.computing():
+        with run.stopping_on_signals(saving), run.computing():
             logged, seconds = run.step, run.clock.seconds  # where the speed is measured from
             while run.step < run.total_steps:
                 with run.clock.running():
@@ -62,9 +63,10 @@ def train(run: Run) -> None:
         run.fire("run_failed", error=error)
         raise
     finally:
-        if run.world.is_main:
-            write_summary(run)
-        run.fire("run_ended")
+        with saving:
+            if run.world.is_main:
+                write_summary(run)
+            run.fire("run_ended")
 
 
 def write_summary(run: Run) -> None:

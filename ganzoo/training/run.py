@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FrameType, MappingProxyType
@@ -31,7 +31,7 @@ from ganzoo.runtime.cpu_threads import adaptive_spinning
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
-from ganzoo.runtime.signals import heeded_signals
+from ganzoo.runtime.signals import ends_at_once, heeded_signals
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE, Status
 from ganzoo.training.changed_environment import OPTIONS, training_options
@@ -270,21 +270,22 @@ class Run:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @contextmanager
-    def stopping_on_signals(self) -> Iterator[None]:
-        """Let the step finish and the state be saved on SIGINT, SIGTERM or SIGHUP; a second one ends it at once.
+    def stopping_on_signals(self, saving: ExitStack) -> Iterator[None]:
+        """Let the step finish and the state be saved on SIGINT, SIGTERM or SIGHUP; a second Ctrl-C ends it at once.
 
-        With several processes a second one is ignored: torchrun and a scheduler may each send one, and torchrun kills
-        what does not end. It also signals the processes that are left when one ends, which must still report that.
+        An interrupted run keeps the handlers until `saving` ends. With several processes none ends it at once: torchrun
+        and a scheduler may each send one, and torchrun kills what does not end. It also signals the processes that are
+        left when one ends, which must still report that.
         """
 
         def request_stop(number: int, frame: FrameType | None) -> None:
-            self.stop_signal = number
+            self.stop_signal = self.stop_signal or number
             if self.world.world_size == 1:
-                restore()
+                restore([each for each in previous if ends_at_once(number, each)])
 
-        def restore() -> None:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        def restore(numbers: Iterable[int]) -> None:
+            for number in numbers:
+                signal.signal(number, previous[number])
 
         try:
             previous = heeded_signals()
@@ -295,11 +296,14 @@ class Run:
             return
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if self.world.world_size == 1:
-                restore()
+                if isinstance(error, Interrupted):
+                    saving.callback(restore, previous)
+                else:
+                    restore(previous)
             raise
-        restore()
+        restore(previous)
 
 
 class ReadOnlyRun:

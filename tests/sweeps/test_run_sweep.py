@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 import ganzoo
-from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import HOLDER, RunDirectory, run_lock
 from ganzoo.sweeps import child_processes as processes
@@ -258,6 +258,46 @@ class TestDecisions:
         job.process.kill()
         job.process.wait()
         assert [member.status for member in ganzoo.sweep(tables, {}, seeds=2).runs] == ["complete", "complete"]
+
+    @pytest.mark.parametrize(
+        ("sent", "passed_on"),
+        [
+            ([(signal.SIGINT, signal.SIGINT)], [signal.SIGINT, signal.SIGKILL]),
+            ([(signal.SIGTERM,), (signal.SIGINT,)], [signal.SIGTERM, signal.SIGKILL]),
+            ([(signal.SIGTERM,), (signal.SIGTERM,)], [signal.SIGTERM]),
+            ([(signal.SIGHUP,), (signal.SIGHUP,)], [signal.SIGTERM]),
+        ],
+        ids=["int-int", "term-int", "term-term", "hup-hup"],
+    )
+    def test_further_signals(
+        self, tables: Tables, monkeypatch: pytest.MonkeyPatch, sent: list[tuple[int, ...]], passed_on: list[int]
+    ):
+        """A second Ctrl-C ends the runs; `timeout` and a terminal that closes send one signal twice."""
+        got: list[int] = []
+
+        class Training(Ended):
+            polls = 0
+
+            def poll(self) -> int | None:  # type: ignore[override]
+                self.polls += 1
+                for number in sent.pop(0) if sent else ():
+                    signal.raise_signal(number)
+                return self.returncode if self.polls > 5 else None
+
+            def send_signal(self, number: int) -> None:
+                got.append(number)
+
+            def kill(self) -> None:
+                self.send_signal(signal.SIGKILL)
+
+        def begin(sweep: SweepDirectory, member: Member, environment: dict[str, str], *_: object) -> Job:
+            return Job(member, Training(143), sweep.log(member), 0.0, environment)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(run_sweep, "start", begin)
+        monkeypatch.setattr(run_sweep, "POLL_SECONDS", 0.0)
+        with pytest.raises(GanzooError, match=f"stopped by {signal.Signals(sent[0][0]).name}"):
+            ganzoo.sweep(tables, {})
+        assert got == passed_on
 
     def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -207,6 +207,46 @@ def test_second_signal_ends_at_once(tables: dict):
     assert json.loads((run_path(tables) / "summary.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.parametrize("more", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_closes_sends_a_signal_more_than_once(tables: dict, more: int):
+    """The shell sends SIGHUP and so does the system, while the step ends and while the state is being saved."""
+    killing: list[int] = []
+
+    class Closing:
+        @hookimpl
+        def step_ended(self, step: int) -> None:
+            if step == 2:
+                signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(more)
+
+        @hookimpl
+        def run_failed(self) -> None:
+            signal.raise_signal(more)
+
+        @hookimpl
+        def run_ended(self) -> None:
+            signal.raise_signal(more)
+
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: killing.append(number)) for number in numbers]
+    try:
+        with pytest.raises(Interrupted, match="stopped by SIGHUP"):
+            api.run(tables, observers=[Closing()])
+        assert killing == []
+        assert latest_checkpoint(run_path(tables) / "checkpoints", pytest.fail).step == 2
+        signal.raise_signal(more)
+        assert killing == [more]
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_ctrl_c_after_a_hangup_ends_at_once(tables: dict):
+    with pytest.raises(KeyboardInterrupt):
+        stopped(tables, 2, signal.SIGHUP, signal.SIGINT)
+    assert list((run_path(tables) / "checkpoints").iterdir()) == []
+
+
 def test_signal_in_the_last_step_comes_too_late_to_stop_anything(tables: dict):
     run = stopped(tables, 6, signal.SIGTERM)
     assert run.checkpoint.step == 6
