@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy  # noqa: F401 (before torch, which swallows a Ctrl-C while it imports it, and goes on with a part of it)
 import torch
 from torch import Tensor
 
