@@ -128,6 +128,7 @@ if TYPE_CHECKING:
     from ganzoo.text import printable as printable
     from ganzoo.text import shell_word as shell_word
     from ganzoo.training.ema import EMA as EMA
+    from ganzoo.training.optimizer_step import frozen as frozen
     from ganzoo.training.optimizer_step import options_at as options_at
     from ganzoo.training.optimizing_trainer import OptimizingTrainer as OptimizingTrainer
     from ganzoo.training.run import Run as Run

@@ -280,12 +280,28 @@ def check_trainer(entry: Entry, *, manager: PluginManager | None = None, **optio
         f"moves {', '.join(own[:3])} by the gradient of one process: average gradients over all of them, by "
         "`optimizer_step` or `parts.world.all_reduce_mean_`, or several processes train different networks",
     )
+    _check_frozen(_trainer(entry, config, manager))
     resumed = _resumed(entry, config, manager, trainer)
     different = _different_after_a_step(trainer, resumed)
     require(
         not different,
         f"goes on differently after a resume ({', '.join(different[:3])}): put all state into state_dict, and draw "
         f"with parts.rng",
+    )
+
+
+def _check_frozen(trainer: Trainer) -> None:
+    """Require that steps leave the first parameter of each network where it takes no gradient."""
+    networks = {name: list(trainer.networks()[name].named_parameters()) for name in trainer.config.roles}
+    kept = {f"{name}.{found[0][0]}": found[0][1] for name, found in networks.items() if len(found) > 1}
+    before = {name: parameter.requires_grad_(False).clone() for name, parameter in kept.items()}
+    for number in range(2):
+        trainer.train_step(_batch(trainer, number))
+    moved = [name for name, parameter in kept.items() if not torch.equal(parameter, before[name])]
+    require(
+        not moved,
+        f"moves {', '.join(moved)}, which is frozen, as init.freeze keeps parameters: in place of requires_grad_, use "
+        "`with frozen(network):` of ganzoo.plugin, which leaves those",
     )
 
 

@@ -251,6 +251,15 @@ class Forgets(GANTrainer):
         super().__init__(config, parts=replace(parts, world=World()))
 
 
+class Thaws(GANTrainer):
+    """Sets `requires_grad` of a network and so ends what `init.freeze` began."""
+
+    def update_generator(self, batch: Batch, fake: FakeBatch | None = None) -> dict[str, Tensor]:
+        metrics = super().update_generator(batch, fake)
+        self.parts.discriminator.requires_grad_(True)
+        return metrics
+
+
 class Restless(Synthetic):
     """Gives other images each time it is opened."""
 
@@ -529,6 +538,11 @@ def entry_of(cls: Any) -> Entry:
 def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
     with pytest.raises(ConformanceError, match="by the gradient of one process: average gradients over all of them"):
         check_trainer(entry_of(Forgets))
+
+
+def test_a_trainer_that_moves_frozen_parameters_is_told() -> None:
+    with pytest.raises(ConformanceError, match=r"moves discriminator\.\S+, which is frozen, as init.freeze keeps para"):
+        check_trainer(entry_of(Thaws))
 
 
 def test_a_dataset_that_differs_between_two_opens_is_told() -> None:

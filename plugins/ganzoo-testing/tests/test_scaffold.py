@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from forked import Forked
-from ganzoo_testing import train_briefly
+from ganzoo_testing import check_component, train_briefly
 from ganzoo_testing.scaffold import OUTLINES
 
 from ganzoo.registry.kinds import KINDS
@@ -45,7 +45,7 @@ def test_works_untouched(kind: str, command: Command, tmp_path: Path):
         assert done.returncode == 0, out
 
 
-def test_its_trainer_follows_schedules(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_its_trainer_conforms_and_follows_schedules(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     command("new-plugin", "ganzoo-brandnew", "--kind", "trainer", "--out", tmp_path / "x")
     info = tmp_path / "x" / "ganzoo_brandnew-0.1.0.dist-info"
     info.mkdir()
@@ -55,9 +55,11 @@ def test_its_trainer_follows_schedules(command: Command, tmp_path: Path, monkeyp
     for name in ("ganzoo_brandnew", "ganzoo_brandnew.plugin", "ganzoo_brandnew.trainer"):
         monkeypatch.setitem(sys.modules, name, None)  # so that it is forgotten afterwards
         del sys.modules[name]
+    manager = PluginManager()
+    check_component(manager.registries.trainers["brandnew"], manager)
     recipe, rate = tmp_path / "x" / "recipes" / "brandnew.toml", "trainer.generator_optimizer.lr={from=1e-3,to=1e-4}"
     small = ("generator.width=4", "discriminator.width=4")
-    trained = train_briefly(recipe, tmp_path / "runs", rate, *small, manager=PluginManager())
+    trained = train_briefly(recipe, tmp_path / "runs", rate, *small, manager=manager)
     assert trained.metrics[-1]["lr/generator"] == pytest.approx(5.5e-4)
 
 
