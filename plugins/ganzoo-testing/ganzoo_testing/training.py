@@ -87,11 +87,12 @@ def check_loss(entry: Entry, **options: Any) -> None:
         for value in (loss.discriminator_loss(*patches), loss.generator_loss(patches[0], patches[1])):
             require(value.ndim == 0, "gives no scalar for logits (N, …): take the mean over all of them")
     right, wrong = torch.full((BATCH,), 0.5), torch.full((BATCH,), -0.5)
+    worse = (right, right) if config.mixes_batch else (wrong, right)  # a distance of both sets has no direction
     require(
-        loss.discriminator_loss(right, wrong) < loss.discriminator_loss(wrong, right),
+        loss.discriminator_loss(right, wrong) < loss.discriminator_loss(*worse),
         "discriminator_loss rises as the discriminator tells real (high logits) from fake (low ones): turn its sign",
     )
-    real_logits = torch.zeros(BATCH) if loss.needs_real_logits else None
+    real_logits = right if loss.needs_real_logits else None
     require(
         loss.generator_loss(real_logits, right) < loss.generator_loss(real_logits, wrong),
         "generator_loss rises as generated images get higher logits: turn its sign",

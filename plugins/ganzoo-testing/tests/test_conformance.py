@@ -244,6 +244,44 @@ def test_a_loss_that_is_a_number_is_told() -> None:
         check_component(entry_of(Detached))
 
 
+class DistanceConfig(LossConfig):
+    """A loss that compares the minibatches of real and generated samples, and has no logit of a sample."""
+
+    mixes_batch: ClassVar[bool] = True
+
+
+class Distance(Loss):
+    """The energy distance of two sets of critic outputs (arXiv 1705.10743): the same with both exchanged."""
+
+    Config = DistanceConfig
+    needs_real_logits = True
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return -self.generator_loss(real_logits, fake_logits)
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        assert real_logits is not None
+        within = [self.mean_distance(each, each) for each in (real_logits, fake_logits)]
+        return 2 * self.mean_distance(real_logits, fake_logits) - within[0] - within[1]
+
+    def mean_distance(self, rows: Tensor, others: Tensor) -> Tensor:
+        ours, theirs = (each.reshape(len(each), -1) for each in (rows, others))
+        return ((ours[:, None] - theirs).square().sum(-1) + 1e-6).sqrt().mean()
+
+
+class Wrong(Distance):
+    """Brings the critic's outputs of real and generated samples together, and the samples apart."""
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        return -super().generator_loss(real_logits, fake_logits)
+
+
+def test_a_distance_of_two_minibatches_is_a_loss() -> None:
+    check_component(entry_of(Distance))
+    with pytest.raises(ConformanceError, match="discriminator_loss rises as the discriminator tells real"):
+        check_component(entry_of(Wrong))
+
+
 class Forgets(GANTrainer):
     """Moves by the gradient of its own process alone."""
 
