@@ -25,7 +25,7 @@ class Compute:
     Attributes:
         device: of the networks.
         precision: "fp32", "bf16" or "fp16".
-        reason: why `auto` chose them.
+        reason: why these, in words.
         compiled: whether the networks are compiled.
         tf32: whether fp32 products may round their factors to TF32 on a GPU; "convolutions": in those alone.
     """
@@ -137,7 +137,7 @@ def choose_compute(options: DeviceOptions, world: World | None = None) -> Comput
         kind = available[0]
         why = f"the best of {', '.join(available)}" if len(available) > 1 else "no accelerator found"
     elif options.accelerator in available:
-        kind, why = options.accelerator, "as asked"
+        kind, why = options.accelerator, f"{options.accelerator} as asked"
     else:
         together = " for several processes" if world.world_size > 1 else ""
         raise DeviceError(
@@ -150,7 +150,7 @@ def choose_compute(options: DeviceOptions, world: World | None = None) -> Comput
     if options.precision == "auto":
         precision, why_precision = _auto_precision(device)
     else:
-        precision, why_precision = options.precision, "as asked"
+        precision, why_precision = options.precision, f"{options.precision} as asked"
         if precision == "fp16" and kind == "cpu":
             raise DeviceError(
                 'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'

@@ -62,7 +62,9 @@ def test_plain_lines_of_a_real_run(build, manager, capsys, where: Console) -> No
     run.events.register_standard([ConsoleObserver()])
     train(run)
     start, first, *_, last, end = lines(where)
-    assert start == (f"{run.directory}: cpu in fp32 (as asked; as asked); 32 samples of 3×8×8; G 966, D 193 parameters")
+    assert start == (
+        f"{run.directory}: cpu in fp32 (cpu as asked; fp32 as asked); 32 samples of 3×8×8; G 966, D 193 parameters"
+    )
     pattern = r"step {}/40  loss D \S+ G \S+  D\(x\) \S+  D\(G\(z\)\) \S+  \S+ images/s  left 0:00:0\d"
     assert re.fullmatch(pattern.format(10), first)
     assert re.fullmatch(pattern.format(40), last)
