@@ -29,7 +29,7 @@ from ganzoo.errors import (
 from ganzoo.evaluation.evaluate import evaluate, evaluate_images
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.observers.standard import standard_observers
-from ganzoo.recipe.load import Note, Source, load_recipe
+from ganzoo.recipe.load import Note, Source, load_recipe, naming_source
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.recipe.validate import lint
@@ -98,7 +98,7 @@ def run(
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
-        with plugin_notes(checked, manager):
+        with plugin_notes(checked, manager), naming_source(recipe):
             built = build_run(checked, manager, warn=warn, world=world, initial=_initial_weights(checked, world))
         return train(built, observers)
 
@@ -118,7 +118,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
         GanzooError: the recipe is wrong, or a part cannot be built.
     """
     checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
-    with plugin_notes(checked, manager):
+    with plugin_notes(checked, manager), naming_source(recipe):
         return build_run(checked, manager, warn=warn, initial=_initial_weights(checked, World()))
 
 
@@ -192,7 +192,7 @@ def _resumed(
             f"--set init.from={shell_word(directory.path)} from these weights"
         )
     initial = _initial_weights(recipe, world, directory.read_json(REPORT)) if checkpoint is None else None
-    with plugin_notes(recipe, manager):
+    with plugin_notes(recipe, manager), naming_source(directory.path / "recipe.toml"):
         built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
         cure = f"`ganzoo run` with --set init.from={shell_word(directory.path)} begins anew from its weights"

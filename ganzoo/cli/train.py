@@ -33,8 +33,11 @@ def run(
     checked, manager = checked_recipe(recipe, [*(set_ or ()), *(changes or ())], trust=True)
 
     from ganzoo import api
+    from ganzoo.recipe.load import naming_source
 
-    _end(api.run(checked, manager=manager))
+    with naming_source(recipe):
+        trained = api.run(checked, manager=manager)
+    _end(trained)
 
 
 def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:

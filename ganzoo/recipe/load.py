@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,20 @@ def load_recipe(
     return parse_recipe(tables, manager, pairs, source=name, note=note), manager
 
 
+def source_name(source: Source) -> str:
+    """Return the name of a recipe's source in messages: its path, or "recipe" where it is in memory."""
+    return str(source) if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source) else "recipe"
+
+
+@contextmanager
+def naming_source(source: Source) -> Iterator[None]:
+    """Begin the errors in a recipe that show while its parts are built with the name of its source."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(source_name(source), error.problems) from error.__cause__
+
+
 def read_tables(
     source: Source, overrides: Overrides = ()
 ) -> tuple[dict[str, Any], list[tuple[str, Any]], list[Path], str]:
@@ -64,11 +78,11 @@ def read_tables(
     Raises:
         RequestError: the file cannot be read as TOML, or an override is not valid.
     """
-    folder, name = Path(), "recipe"
+    folder, name = Path(), source_name(source)
     if isinstance(source, str) and "\n" in source:
         tables = _parsed(source.encode(), name)
     elif isinstance(source, str | Path):
-        folder, name = Path(source).parent, str(source)
+        folder = Path(source).parent
         tables = read_toml(Path(source))
     else:
         tables = source.to_dict() if isinstance(source, Recipe) else plain(source)

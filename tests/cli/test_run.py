@@ -50,6 +50,19 @@ def test_root_that_is_a_file(command: Command, recipe_file: RecipeFile, tables: 
     assert "error: run.root: no run directory can be made in" in ended.err
 
 
+def test_what_shows_while_the_parts_are_built_is_told_with_the_file(
+    command: Command, recipe_file: RecipeFile, tables: dict
+):
+    recipe = recipe_file(tables)
+    for setting in ("init.freeze=['critic']", "init.from=gone"):
+        ended = command("run", recipe, "--set", setting)
+        assert ended.code == 2
+        assert f"error: {recipe}: 1 problem\n  {setting.partition('=')[0]}: " in ended.err
+    run = api.run(tables, ["run.steps=1"])
+    ended = command("resume", run.path, "--set", "run.steps=2", "--set", "device.cuda_graphs=true")
+    assert f"error: {run.path}/recipe.toml: 1 problem\n  device.cuda_graphs: CUDA graphs need" in ended.err
+
+
 def test_wrong_run_directory(command: Command, tmp_path: Path):
     ended = command("resume", tmp_path / "gone")
     assert (ended.code, ended.err) == (2, f"error: {tmp_path / 'gone'}: there is no such run directory\n")
