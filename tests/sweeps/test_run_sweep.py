@@ -295,8 +295,12 @@ class TestDecisions:
 
         monkeypatch.setattr(run_sweep, "start", begin)
         monkeypatch.setattr(run_sweep, "POLL_SECONDS", 0.0)
-        with pytest.raises(GanzooError, match=f"stopped by {signal.Signals(sent[0][0]).name}"):
-            ganzoo.sweep(tables, {})
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
+        try:
+            with pytest.raises(GanzooError, match=f"stopped by {signal.Signals(sent[0][0]).name}"):
+                ganzoo.sweep(tables, {})
+        finally:
+            signal.signal(signal.SIGHUP, before)
         assert got == passed_on
 
     def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
