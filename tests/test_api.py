@@ -31,7 +31,7 @@ import sys
 
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
-        if name == "numpy._core":
+        if name in ("numpy._core", "numpy.core"):  # of NumPy 2 and 1
             sys.meta_path.remove(self)
             raise KeyboardInterrupt
 
