@@ -207,8 +207,8 @@ class GANTrainer(OptimizingTrainer):
     def own_objective(self, role: Role, name: str, batch: Batch) -> tuple[Tensor, Metrics]:
         """Return the term of one penalty on newly generated images, for its separate update, and metrics to log.
 
-        They are generated and judged for the discriminator's also where the penalty looks at real images alone, as R1
-        does and the StyleGAN2 authors' code then does not: a penalty does not say what it looks at.
+        A discriminator's penalty gets generated images even if it uses real ones alone, as R1 does: a penalty does
+        not declare what it uses. The StyleGAN2 authors' code generates none for R1.
         """
         penalties = {name: self.parts.penalties[name]}
         if role == "discriminator":

@@ -77,8 +77,9 @@ class Dataset(ABC):
     def fingerprint(self) -> Sequence[object]:
         """Return values that change with the content of the source, cheap to compute: names, sizes, times.
 
-        Add a path or some contents: files of two folders may be alike in these. The packed dataset is made anew only
-        where these values or options differ: after a change of `open` itself, change one here too, such as a version.
+        Add a path or some contents: files of two folders may be alike in these. The packed dataset is made anew
+        where these values, options or the file of the class differ: where `open` gives what other code computes,
+        return a version of that code here too.
         """
 
     @abstractmethod

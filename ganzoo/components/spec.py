@@ -190,7 +190,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def changed(self, now: DatasetInfo, parts: Iterable[str] = ("samples", "labels", "condition")) -> str:
-        """Say which of these parts the dataset has otherwise now; empty where it has none otherwise."""
+        """Name the first of these parts that differs in `now`, before and after; empty where none does."""
         for part in parts:
             before, after = getattr(self, part), getattr(now, part)
             if before != after:

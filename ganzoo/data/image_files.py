@@ -71,7 +71,7 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: i
 
 
 def count_frames(data: bytes) -> int:
-    """Return the number of images in the bytes of a file; 1 where these are none, which decoding reports."""
+    """Return the number of images in the bytes of a file; 1 where it is no image: decoding reports that."""
     try:
         return frame_count(Image.open(io.BytesIO(data), formats=readable_formats()))
     except Exception:  # PIL raises many types
@@ -125,6 +125,6 @@ def readable_formats() -> tuple[str, ...]:
 
 @cache
 def readable_suffixes() -> frozenset[str]:
-    """Return the suffixes of these formats, in lower case and with their dot."""
+    """Return the suffixes of image files that can be read, in lower case and with their dot."""
     formats = set(readable_formats())
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)

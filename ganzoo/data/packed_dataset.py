@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -33,6 +34,7 @@ from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError, RequestError
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, expand_user, sync
+from ganzoo.storage.manifest import file_sha256
 from ganzoo.text import parse_json
 from ganzoo.untrusted import open_file, read_text
 
@@ -144,7 +146,8 @@ def pack_dataset(
     The pack is filed under a hash of the dataset's class, its fingerprint and its options, without
     those that do not affect the pixels: the common ones of that kind, and any option declared with
     `json_schema_extra={"affects_pixels": False}`. It is written under a temporary name and renamed when
-    complete; of several processes that want the same pack, one makes it and the others wait.
+    complete; of several processes that want the same pack, one makes it and the others wait. It is made anew
+    where the file of the dataset's class has changed.
 
     Args:
         dataset: the dataset to pack.
@@ -191,7 +194,7 @@ def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> Abstrac
 
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
     """Return the pack at `path` if it is usable; one that skips too many images is not, as they may be repaired now."""
-    packed = _open(path, key)
+    packed = _open(path, key, code_of(dataset, Dataset))
     if packed is None or packed.bad_share > dataset.config.max_bad_fraction:
         return None
     return packed if not check or (not packed.skipped and packed.is_intact()) else None
@@ -202,6 +205,7 @@ def _make(
 ) -> PackedDataset:
     """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)
+    code = code_of(dataset, Dataset)
     name, samples = name_of(dataset), SampleReader(dataset)
     info = samples.info
     readers = {("images", "conditions")[: len(samples.specs)]: samples}
@@ -245,6 +249,7 @@ def _make(
         contents = {
             "format": FORMAT,
             "key": key,
+            "code": code,
             "info": info.to_dict(),
             "arrays": arrays,
             "paired": samples.paired,
@@ -262,7 +267,7 @@ def _make(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    packed = _open(path, key)
+    packed = _open(path, key, code)
     if packed is None:
         raise DataError(f"the pack {path} changed while it was made: is another program writing there?")
     return packed
@@ -279,11 +284,11 @@ def _clear_left_overs(path: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _open(path: Path, key: str) -> PackedDataset | None:
-    """Return the pack at `path`, or None if it is missing, damaged or has another key."""
+def _open(path: Path, key: str, code: str) -> PackedDataset | None:
+    """Return the pack at `path`, or None if it is missing, damaged or has another key, or was made by other code."""
     try:
         contents = parse_json(read_text(path / "pack.json"))
-        if contents["format"] != FORMAT or contents["key"] != key:
+        if (contents["format"], contents["key"], contents["code"]) != (FORMAT, key, code):
             return None
         info, arrays = TypeAdapter(DatasetInfo).validate_python(contents["info"]), contents["arrays"]
         images = _map(path / "images.npy", arrays["images"], info.samples.stored_shape)
@@ -345,10 +350,23 @@ def _made_from(dataset: Dataset) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": name_of(dataset),
-        "class": f"{type(dataset).__module__}:{type(dataset).__qualname__}",
+        "class": type(dataset).__qualname__,  # a plugin file's module has another name at each import in one process
         "options": config.model_dump(mode="json", exclude=without_effect),
         "fingerprint": _digest(list(fingerprint)),
     }
+
+
+def code_of(component: object, base: type) -> str:
+    """Return the hash of the files that the class of a component, and its bases that `base` lacks, are written in.
+
+    A class of a notebook is in no file, and its changes go unnoticed.
+    """
+    found = []
+    for each in type(component).__mro__:
+        if each not in base.__mro__:
+            with suppress(OSError, TypeError):
+                found.append(file_sha256(Path(inspect.getfile(each))))
+    return _digest(found)
 
 
 def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:

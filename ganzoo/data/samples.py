@@ -241,7 +241,7 @@ class SampleReader:
 
 
 def class_of(source: SampleSource, index: int) -> int | None:
-    """Return the class of a sample; None where it cannot be read, which reading it again tells."""
+    """Return the class of a sample; None where it cannot be read: the error appears when it is read for training."""
     targets = getattr(source, "targets", None)
     try:
         return int(source[index][1] if targets is None else targets[index])  # type: ignore[arg-type]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.packed_dataset import PackedDataset, real_images
+from ganzoo.data.packed_dataset import PackedDataset, code_of, real_images
 from ganzoo.data.tensor_cache import cached_tensors
-from ganzoo.storage.manifest import file_sha256
 from ganzoo.terminal import count_progress
 
 VERSION = 2
@@ -61,14 +58,6 @@ def _computed(extractor: Extractor, packed: PackedDataset, indices: Tensor, devi
     return torch.cat(parts)
 
 
-def _code(component: type) -> str:
-    """Return the checksum of the file that a class is written in; empty where there is none, as in a notebook."""
-    try:
-        return file_sha256(Path(inspect.getfile(component)))
-    except (OSError, TypeError):
-        return ""
-
-
 def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> str:
     """Return the place in the cache for these pixels, weights, options, code and preprocessing."""
     info = (
@@ -79,7 +68,7 @@ def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torc
         extractor.label,
         extractor.digest(),
         extractor.config.model_dump_json(),
-        _code(type(extractor)),
+        code_of(extractor, Extractor),
         extractor.input,
         extractor.resize,
         extractor.antialias,

@@ -248,7 +248,7 @@ class Registrar:
 
         Raises:
             PluginError: the name is taken or no name, the class lacks methods or is not of a kind that this hook
-                registers, or its options have a type that is not there.
+                registers, or its options name a type that does not exist.
         """
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise PluginError(

@@ -110,7 +110,7 @@ class RunDirectory:
         return cls(path)
 
     def check_there(self, error: type[GanzooError] = RunDirectoryError) -> None:
-        """Notice that the folder was moved or removed, or that its path was of another working folder.
+        """Check that the folder is still at its path, which may be relative to the working folder.
 
         Raises:
             RunDirectoryError: it is not there; `error` where another kind is given.

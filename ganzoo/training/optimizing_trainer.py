@@ -150,5 +150,5 @@ class OptimizingTrainer(Trainer):
         return None
 
     def recorded(self) -> Callable[[], None]:
-        """Return what tells the guard, after each replay, of updates like those that were recorded."""
+        """Return a function that, called after each replay of a CUDA graph, has the guard check its updates."""
         return self.guard.recorded(lambda: (self.steps + 1, self._rng_state))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
@@ -391,6 +392,29 @@ def test_what_a_source_says_without_a_file_is_told_of_the_dataset(
     with pytest.raises(DataError) as raised:
         pack_dataset(dataset, cache=tmp_path) if look == "pack" else examine_dataset(dataset)
     assert str(raised.value) == f'the dataset "grays" is unavailable: {told} (dataset.root is /data/grays)'
+
+
+def test_a_pack_is_made_anew_where_the_file_of_a_base_class_has_changed(tmp_path, monkeypatch):
+    base = tmp_path / "base_of_grays.py"
+    base.write_text("class Base:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mixin = import_module("base_of_grays").Base
+
+    class Derived(Grays, mixin):
+        pass
+
+    class Mixed(mixin, Dataset):
+        def fingerprint(self):
+            return []
+
+        def open(self):
+            return [(Image.new("L", (4, 4)), 0)]
+
+    for dataset in (Mixed(GraysConfig(name="mixed")), Derived(GraysConfig())):  # a mixin, first and last
+        made = [(pack_dataset(dataset, cache=tmp_path).path / "pack.json").stat().st_mtime_ns for _ in range(2)]
+        base.write_text(base.read_text() + "# edited\n")
+        made.append((pack_dataset(dataset, cache=tmp_path).path / "pack.json").stat().st_mtime_ns)
+        assert made[0] == made[1] < made[2]
 
 
 def test_arrays_of_a_fingerprint_count_with_all_of_their_values(tmp_path):

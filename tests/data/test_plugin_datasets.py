@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ganzoo
+from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.data.prepare import prepare
 from ganzoo.errors import GanzooError
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.sampling.image_io import grid
 
 RING = """import math
@@ -119,3 +124,20 @@ def test_networks_for_images_refuse_vectors(tables: dict[str, Any]):
     tables["generator"] = {"name": "dcgan"}
     with pytest.raises(GanzooError, match='generator: "dcgan" needs images, and the samples are vectors of 2 numbers'):
         ganzoo.run(tables)
+
+
+def test_a_dataset_whose_file_was_edited_is_packed_again(tables: dict[str, Any], tmp_path: Path):
+    """Its name, options and fingerprint stay as they are: only the code of `open` changes."""
+
+    def packed() -> PackedDataset:
+        return prepare(*load_recipe(tables, plugin_manager()))
+
+    first = packed()
+    made = (first.path / "pack.json").stat().st_mtime_ns
+    assert np.linalg.norm(first.images, axis=1).mean() == pytest.approx(2, abs=0.02)
+    assert (packed().path / "pack.json").stat().st_mtime_ns == made, "nothing has changed"
+    (tmp_path / "circle.py").write_text(RING.replace("2 * np.stack", "3 * np.stack"))
+    second = packed()
+    assert np.linalg.norm(second.images, axis=1).mean() == pytest.approx(3, abs=0.02)
+    assert second.path == first.path, "the earlier samples take no place any more"
+    assert np.linalg.norm(first.images, axis=1).mean() == pytest.approx(2, abs=0.02), "who reads them goes on"
