@@ -143,11 +143,10 @@ def pack_dataset(
 ) -> PackedDataset:
     """Open the pack of a dataset, after making it where there is none yet.
 
-    The pack is filed under a hash of the dataset's class, its fingerprint and its options, without
+    The pack is filed under a hash of the file of the dataset's class, its fingerprint and its options, without
     those that do not affect the pixels: the common ones of that kind, and any option declared with
     `json_schema_extra={"affects_pixels": False}`. It is written under a temporary name and renamed when
-    complete; of several processes that want the same pack, one makes it and the others wait. It is made anew
-    where the file of the dataset's class has changed.
+    complete; of several processes that want the same pack, one makes it and the others wait.
 
     Args:
         dataset: the dataset to pack.
@@ -170,7 +169,7 @@ def pack_dataset(
             with reporting_source_errors(dataset):
                 made_from = _made_from(dataset)
             key = _digest(made_from)
-            path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
+            path = packed_datasets / f"{_file_name(name)}-{_digest([key, code_of(dataset, Dataset)])[:16]}"
             packed = _ready(path, key, dataset, check)
             if packed is None:
                 with FileLock(packed_datasets / f"{path.name}.lock"):
@@ -194,7 +193,7 @@ def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> Abstrac
 
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
     """Return the pack at `path` if it is usable; one that skips too many images is not, as they may be repaired now."""
-    packed = _open(path, key, code_of(dataset, Dataset))
+    packed = _open(path, key)
     if packed is None or packed.bad_share > dataset.config.max_bad_fraction:
         return None
     return packed if not check or (not packed.skipped and packed.is_intact()) else None
@@ -205,7 +204,6 @@ def _make(
 ) -> PackedDataset:
     """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)
-    code = code_of(dataset, Dataset)
     name, samples = name_of(dataset), SampleReader(dataset)
     info = samples.info
     readers = {("images", "conditions")[: len(samples.specs)]: samples}
@@ -249,7 +247,6 @@ def _make(
         contents = {
             "format": FORMAT,
             "key": key,
-            "code": code,
             "info": info.to_dict(),
             "arrays": arrays,
             "paired": samples.paired,
@@ -267,7 +264,7 @@ def _make(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    packed = _open(path, key, code)
+    packed = _open(path, key)
     if packed is None:
         raise DataError(f"the pack {path} changed while it was made: is another program writing there?")
     return packed
@@ -284,11 +281,11 @@ def _clear_left_overs(path: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _open(path: Path, key: str, code: str) -> PackedDataset | None:
-    """Return the pack at `path`, or None if it is missing, damaged or has another key, or was made by other code."""
+def _open(path: Path, key: str) -> PackedDataset | None:
+    """Return the pack at `path`, or None if it is missing, damaged or has another key."""
     try:
         contents = parse_json(read_text(path / "pack.json"))
-        if (contents["format"], contents["key"], contents["code"]) != (FORMAT, key, code):
+        if contents["format"] != FORMAT or contents["key"] != key:
             return None
         info, arrays = TypeAdapter(DatasetInfo).validate_python(contents["info"]), contents["arrays"]
         images = _map(path / "images.npy", arrays["images"], info.samples.stored_shape)
