@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from ganzoo.data.image_files import count_frames as count_frames
     from ganzoo.data.image_files import decode_image as decode_image
     from ganzoo.data.image_files import readable_suffixes as readable_suffixes
+    from ganzoo.data.packed_dataset import code_of as code_of
     from ganzoo.data.packed_dataset import pack_dataset as pack_dataset
     from ganzoo.data.packed_dataset import real_images as real_images
     from ganzoo.data.samples import SampleReader as SampleReader

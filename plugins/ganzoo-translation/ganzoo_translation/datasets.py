@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource, class_of, eight_bit_image
+from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource, class_of, code_of, eight_bit_image
 from ganzoo_translation.configs import Change, DerivedPairsConfig, TwoDomainsConfig
 
 Item = tuple[Any, ...]
@@ -34,8 +34,8 @@ class OfDatasets(Dataset):
             dataset.prepare()
 
     def fingerprint(self) -> Sequence[object]:
-        """Return what changes with the content of each."""
-        return [list(dataset.fingerprint()) for dataset in self.inner.values()]
+        """Return what changes with the content of each, and with its code."""
+        return [[*dataset.fingerprint(), code_of(dataset, Dataset)] for dataset in self.inner.values()]
 
     def labels(self) -> LabelSpec | None:
         """Return the labels of the samples."""

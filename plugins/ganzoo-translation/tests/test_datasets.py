@@ -16,6 +16,27 @@ from ganzoo.errors import DataError, RecipeError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 
+FLAT = """
+import numpy as np
+
+from ganzoo.plugin import Dataset, ImageDatasetConfig, hookimpl
+
+
+class Flat(Dataset):
+    Config = ImageDatasetConfig
+
+    def fingerprint(self):
+        return ["flat"]
+
+    def open(self):
+        return [(np.full((32, 32, 1), GRAY, dtype=np.uint8), None)] * 4
+
+
+@hookimpl
+def register_datasets(register):
+    register("flat", Flat)
+"""
+
 
 def tables_of(dataset: dict[str, Any]) -> dict[str, Any]:
     return {
@@ -182,6 +203,23 @@ def test_conditions_have_the_values_of_their_images(tmp_path: Path, kind: str, o
     image, condition = of_file(folder, tmp_path / "cache", **options)
     assert abs(image[0] - image[1]) > 0.1
     assert condition == pytest.approx(image, abs=0.03)
+
+
+def test_an_edited_dataset_within_is_packed_again(tmp_path: Path) -> None:
+    """Its name, options and fingerprint stay as they are: only the code of `open` changes."""
+    file = tmp_path / "flat.py"
+
+    def packed(gray: int) -> PackedDataset:
+        file.write_text(FLAT.replace("GRAY", str(gray)))
+        flat = {"name": "flat", "image_size": 32, "channels": 1}
+        tables = tables_of({"name": "derived_pairs", "source": flat, "condition": ["invert"]})
+        recipe, manager = load_recipe(tables | {"plugins": {"files": [str(file)]}}, plugin_manager())
+        return pack_dataset(manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset), cache=tmp_path)
+
+    first, second = packed(80), packed(200)
+    assert (first.images.max(), first.conditions.max()) == (80, 175)
+    assert (second.images.max(), second.conditions.max()) == (200, 55)
+    assert packed(80).path == first.path
 
 
 def test_the_options_of_reading_reach_the_dataset_within(tmp_path: Path) -> None:
