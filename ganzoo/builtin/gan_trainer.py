@@ -190,8 +190,7 @@ class GANTrainer(OptimizingTrainer):
         terms = self.penalty_terms("discriminator", step, penalties)
         metrics = {
             "loss/discriminator": loss.detach(),
-            "probability/real": real_logits.detach().sigmoid().mean(),
-            "probability/fake": step.fake_logits.detach().sigmoid().mean(),
+            **self.output_metrics(real_logits, step.fake_logits),
             **{name: term.detach() for name, term in terms.items()},
         }
         return total(loss, *terms.values()), metrics
@@ -297,6 +296,13 @@ class GANTrainer(OptimizingTrainer):
         if getattr(logits, "shape", ())[:1] != samples.shape[:1]:
             raise TrainingError(f"{_returns(role, discriminator, logits)} ({len(samples)}, …), a logit of each sample")
         return cast("Tensor", logits.float())
+
+    def output_metrics(self, real_logits: Tensor, fake_logits: Tensor, ending: str = "") -> Metrics:
+        """Return the discriminator's mean outputs to log: probabilities, or logits where sigmoid gives none."""
+        kind, outputs = "logits", {"real": real_logits.detach(), "fake": fake_logits.detach()}
+        if self.parts.loss.outputs_probabilities:
+            kind, outputs = "probability", {name: logits.sigmoid() for name, logits in outputs.items()}
+        return {f"{kind}/{name}{ending}": output.mean() for name, output in outputs.items()}
 
     def penalty_step(
         self,

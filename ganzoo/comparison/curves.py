@@ -17,7 +17,7 @@ from ganzoo.text import count, number, printable
 
 POINTS = 100
 """Largest number of points of a curve; rows between them are averaged."""
-FIRST = ("score", "loss/", "probability/", "gradient_norm/")
+FIRST = ("score", "loss/", "probability/", "logits/", "gradient_norm/")
 """Prefixes of the metrics shown first, in this order."""
 LAST = ("lr/", "images_per_second")
 WIDTH, HEIGHT = 302, 176

@@ -95,7 +95,8 @@ class Trainer(ABC):
         """Train on `config.batches_per_step` minibatches; return scalars, detached and on the device.
 
         To be comparable between trainers they use common names: `loss/generator`, `loss/discriminator`,
-        `probability/real` (D(x)), `probability/fake` (D(G(z))), `lr/generator`, `lr/discriminator`, `penalty/<name>`.
+        `probability/real` (D(x)), `probability/fake` (D(G(z))), or, where `loss.outputs_probabilities` is false,
+        `logits/real` and `logits/fake`; `lr/generator`, `lr/discriminator`, `penalty/<name>`.
         """
 
     def expensive_metrics(self) -> dict[str, Tensor]:

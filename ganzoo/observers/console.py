@@ -19,7 +19,12 @@ LINE_SECONDS = 1.0
 
 _LOSS = "loss/"
 _SHORT = {"discriminator": "D", "generator": "G"}
-_PROBABILITIES = {"probability/real": "D(x)", "probability/fake": "D(G(z))"}
+_OUTPUTS = {
+    "probability/real": "D(x)",
+    "probability/fake": "D(G(z))",
+    "logits/real": "D(x)",
+    "logits/fake": "D(G(z))",
+}
 
 
 class ConsoleObserver:
@@ -144,7 +149,7 @@ def describe(metrics: Mapping[str, float]) -> str:
     parts = []
     if losses:
         parts.append("loss " + " ".join(f"{_SHORT.get(name, name)} {number(value)}" for name, value in losses.items()))
-    parts += [f"{label} {number(metrics[key])}" for key, label in _PROBABILITIES.items() if key in metrics]
+    parts += [f"{label} {number(metrics[key])}" for key, label in _OUTPUTS.items() if key in metrics]
     if "images_per_second" in metrics:
         parts.append(f"{number(metrics['images_per_second'])} images/s")
     return "  ".join(parts)

@@ -120,7 +120,7 @@ class Watchdog:
     def _check_discriminator(self, run: RunView, step: int, metrics: Mapping[str, float]) -> None:
         """Check whether it separates all images; only where its outputs are probabilities, which a critic's are not."""
         real, fake = metrics.get("probability/real"), metrics.get("probability/fake")
-        if real is None or fake is None or not run.loss.outputs_probabilities:
+        if real is None or fake is None:
             return
         sure = run.recipe.watchdog.discriminator_wins
         text = f"the discriminator has won: it gives real images {real:.3f} and generated ones {fake:.2g}"

@@ -640,7 +640,11 @@ def test_maps_of_logits_train_the_networks(tables: dict, parse: Any, manager: Pl
         logits = trainer.logits(batch.real, batch)
     assert logits.shape == (len(batch), 1, side, side)
     metrics = trainer.train_step(batch)
-    assert metrics["probability/real"].item() == pytest.approx(logits.sigmoid().mean().item(), rel=1e-4)
+    if loss == "non_saturating":
+        assert metrics["probability/real"].item() == pytest.approx(logits.sigmoid().mean().item(), rel=1e-4)
+    else:  # a critic's logits are no probabilities' under sigmoid
+        assert metrics["logits/real"].item() == pytest.approx(logits.mean().item(), rel=1e-4)
+        assert not any(name.startswith("probability/") for name in metrics)
     assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())
 
 

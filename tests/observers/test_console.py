@@ -108,6 +108,7 @@ def test_a_failed_and_resumed_run(build, where: Console, clock: Clock) -> None:
 def test_metrics_of_another_trainer() -> None:
     assert describe({}) == ""
     assert describe({"lr/generator": 1e-4}) == ""
+    assert describe({"logits/real": 3.25, "logits/fake": -1.5}) == "D(x) 3.25  D(G(z)) -1.5"
     assert describe({"loss/critic": -12.345, "loss/generator": 1e-5}) == "loss critic -12.3 G 1e-05"
 
 

@@ -180,7 +180,7 @@ def test_a_discriminator_that_is_sure_of_one_kind_alone_has_not_won(
 def test_a_critic_that_is_far_apart_has_not_won(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000", "loss.name=wasserstein"), Watchdog()
     for step in range(100, 200):
-        watchdog.step_ended(ReadOnlyRun(run), step, WON)
+        watchdog.step_ended(ReadOnlyRun(run), step, {"logits/real": 20.0, "logits/fake": -20.0})
     assert heard.alerts == []
 
 

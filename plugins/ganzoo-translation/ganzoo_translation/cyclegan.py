@@ -143,8 +143,7 @@ class CycleGAN(GANTrainer):
             terms = self.penalty_terms("discriminator", step, penalties)
             losses += [loss, *terms.values()]
             metrics[f"loss/{role}"] = loss.detach()
-            metrics[f"probability/real{ending}"] = real_logits.detach().sigmoid().mean()
-            metrics[f"probability/fake{ending}"] = step.fake_logits.detach().sigmoid().mean()
+            metrics |= self.output_metrics(*logits, ending)
             metrics |= {f"{name}{ending}": term.detach() for name, term in terms.items()}
         return torch.stack(losses).sum(), metrics
 

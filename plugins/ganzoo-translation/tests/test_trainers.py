@@ -150,6 +150,7 @@ def test_cyclegan_takes_penalties_of_each_discriminator_at_its_own_images(tmp_pa
     trainer, _ = trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1", "weight": 3.0}]))
     networks, fake = trainer.parts.networks, trainer.generate(batch).detach()
     found, metrics = trainer.discriminator_objective(batch, fake)
+    assert {name for name in metrics if "/real" in name} == {"logits/real", "logits/real_back"}, "of least_squares"
     terms = []
     for name, images in (("discriminator", batch.real), ("discriminator_back", batch.condition)):
         images = images.clone().requires_grad_()

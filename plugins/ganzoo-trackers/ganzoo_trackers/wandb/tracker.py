@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STEP, LATER = "step", "later"
 ARTIFACT_SECONDS = 5.0
 """Longest that the end of a run waits for the server to answer what W&B asks it before it takes an artifact."""
-EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
+EXTREMES = ("loss/", "probability/", "logits/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
 EXIT_CODES = {"complete": 0, "reached": 0, "failed": 1, "interrupted": 255}
