@@ -66,6 +66,7 @@ def model_card(
         feed=_feed(trained.generator),
         form=form,
         images=isinstance(trained.info.samples, ImageSpec),
+        latents=bool(trained.generator.config.latent_dim),
         samples=samples,
         about=about,
         evaluations=evaluations,
@@ -169,7 +170,9 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
-    """Return the best and last value of each score taken in training, with their steps."""
+    """Return the best and last value of each score taken in training, which scores the first generator, with steps."""
+    if trained.network != "generator":
+        return []
     best, last = (
         {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
         for values in trained.scores().values()

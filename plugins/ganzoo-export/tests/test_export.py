@@ -15,6 +15,7 @@ import torch
 import yaml
 from ganzoo_export import export_run
 from safetensors.torch import load_file
+from translation_runs import tables_of
 
 import ganzoo
 from ganzoo import api
@@ -304,3 +305,14 @@ def test_the_card_names_no_range_of_vectors(tables: dict, tmp_path: Path):
         card = (export_run(trained, tmp_path / form, form) / "README.md").read_text()  # type: ignore[arg-type]
         assert "# a tensor\n" in card
         assert "[−1, 1]" not in card
+
+
+def test_the_card_of_a_second_generator_has_no_scores_of_the_first(tmp_path: Path):
+    pytest.importorskip("ganzoo_translation")
+    evaluation = {"every": 4, "samples": 10, "metrics": ["l1"], "real": {"pairing": "aligned"}}
+    run = api.run(tables_of("cyclegan", tmp_path, evaluation=evaluation))
+    for network, scored in (("generator", True), ("generator_back", False)):
+        trained = api.load_run(run.path, network=network)
+        card = (export_run(trained, tmp_path / network, "safetensors") / "README.md").read_text()
+        assert ("| l1 |" in card) == scored
+        assert "![Samples](samples.png)" in card, "of conditions: there are no latents"
