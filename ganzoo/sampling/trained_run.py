@@ -101,8 +101,9 @@ class TrainedRun:
         return self.directory.read_metrics()
 
     def scores(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return the "best" and the "last" value of each score that was taken in training, with their steps."""
-        return best_and_last(self.metrics, self.directory.score_directions())
+        """Return the "best" and "last" value of each score that the network was given in training, with their steps."""
+        rows = self.metrics if self.network == "generator" else []  # training scores the first generator
+        return best_and_last(rows, self.directory.score_directions())
 
     @property
     def info(self) -> DatasetInfo:
@@ -212,7 +213,7 @@ class TrainedRun:
         """
         if "labels" not in self.generator.uses:
             if chosen is not None:
-                raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
+                raise RequestError(f'{self.path}: the generator "{self.generator.config.name}" takes no labels')
             return None
         labels = self.info.labels
         assert labels is not None, "a network that uses labels was built for some"

@@ -79,7 +79,7 @@ def in_space(run: TrainedRun, latents: Tensor, space: Space, **options: Unpack[S
     if space == "latents":
         return latents
     if not has_styles(generator):
-        raise RequestError(f'{run.path}: the generator "{run.recipe.generator.name}" has no styles')
+        raise RequestError(f'{run.path}: the generator "{run.generator.config.name}" has no styles')
     device = next(generator.parameters()).device
     inputs = inputs_of(run, len(latents), options.get("label"))
     with torch.no_grad():

@@ -170,9 +170,7 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
-    """Return the best and last value of each score taken in training, which scores the first generator, with steps."""
-    if trained.network != "generator":
-        return []
+    """Return the best and last value of each score taken in training, with their steps."""
     best, last = (
         {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
         for values in trained.scores().values()

@@ -309,10 +309,18 @@ def test_the_card_names_no_range_of_vectors(tables: dict, tmp_path: Path):
 
 def test_the_card_of_a_second_generator_has_no_scores_of_the_first(tmp_path: Path):
     pytest.importorskip("ganzoo_translation")
-    evaluation = {"every": 4, "samples": 10, "metrics": ["l1"], "real": {"pairing": "aligned"}}
-    run = api.run(tables_of("cyclegan", tmp_path, evaluation=evaluation))
+    tables = tables_of(
+        "cyclegan",
+        tmp_path,
+        networks={"generator_back": {"name": "resnet_translator", "width": 4, "blocks": 1}},
+        evaluation={"every": 4, "samples": 10, "metrics": ["l1"], "real": {"pairing": "aligned"}},
+    )
+    path = api.run(tables).path
     for network, scored in (("generator", True), ("generator_back", False)):
-        trained = api.load_run(run.path, network=network)
+        trained = api.load_run(path, network=network)
+        assert ("l1" in trained.scores()["last"]) == ("l1" in trained._repr_html_()) == scored
         card = (export_run(trained, tmp_path / network, "safetensors") / "README.md").read_text()
         assert ("| l1 |" in card) == scored
         assert "![Samples](samples.png)" in card, "of conditions: there are no latents"
+    with pytest.raises(RequestError, match='the generator "resnet_translator" takes no labels'):
+        trained.sample(1, labels=[0])
