@@ -44,10 +44,11 @@ def explain(
             case "extra_forbidden":
                 known = keys_at(location[:-1], tables, model)
                 whose = _whose(location, tables, model)
+                close = "" if whose else did_you_mean(key, known)
                 for kind in KINDS:
                     if kind.keyed and kind.usual and location[:-1] == [kind.table]:
                         whose += "".join(f"; {text}" for text in manager.lacking(kind.usual))
-                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}{whose}"
+                message = f"there is no such key{close}; known: {', '.join(known) or 'none'}{whose}"
             case "missing" if key == "name" and (names := _names_at(location[:-1], tables, model)):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
@@ -278,8 +279,10 @@ def _places(option: str, tables: Any, model: type[BaseModel], place: Location = 
     value = given_at(place, tables)
     if value is None:
         value = default_at(place, tables, model)
-    options = model_at(place, tables, model)
-    keys = () if options is None or issubclass(options, Schedule) else _keys(options)
+    chosen = model_at(place, tables, model)
+    unknown = _classes_at(place, tables, model) if isinstance(value, Mapping) else []  # its name is of none of them
+    classes = [chosen] if chosen else unknown
+    keys = dict.fromkeys(key for each in classes if not issubclass(each, Schedule) for key in _keys(each))
     for key in range(len(value)) if isinstance(value, list | tuple) else keys:
         if key == option:
             yield dotted((*place, key))

@@ -172,6 +172,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("lr", 1e-4, "lr", "; lr lives at trainer.generator_optimizer.lr and trainer.discriminator_optimizer.lr"),
     ("optimizer", {"lr": 1e-4}, "optimizer", "; lr lives at trainer.generator_optimizer.lr and trainer.disc"),
     ("generator.batch_size", 4, "generator.batch_size", "; batch_size lives at trainer.batch_size"),
+    ("dataset.batch_size", 4, "dataset.batch_size", "there is no such key; known: "),  # not "image_size"
     (
         "samples.project",
         "p",
@@ -195,6 +196,13 @@ def test_one_mistake_is_one_problem(tables: Tables, parse: Parse, path: str, val
     found = problems(parse, changed(tables, path, value))
     assert [problem.path for problem in found] == [where]
     assert told in found[0].message
+
+
+def test_a_key_is_found_in_a_table_whose_own_name_is_wrong(tables: Tables, parse: Parse):
+    wrong = changed(changed(tables, "trainer.name", "adversarail"), "dataset.batch_size", 4)
+    messages = {problem.path: problem.message for problem in problems(parse, wrong)}
+    assert messages["dataset.batch_size"].endswith("; batch_size lives at trainer.batch_size")
+    assert "did you mean adversarial?" in messages["trainer.name"]
 
 
 def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables):
