@@ -76,7 +76,9 @@ def sweep(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, from the recipe's seed upwards.")] = 1,
     set_: Overrides = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of runs at the same time; default: 1, or one for each GPU.")
+    ] = None,
     gpus: Annotated[str, typer.Option(help="GPUs to divide among the jobs.", metavar="0,1")] = "",
     name: Annotated[
         str | None, typer.Option(help="Name of the sweep's directory; default: the recipe's name with -sweep.")
@@ -109,7 +111,7 @@ def sweep(
     from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
-    here = {"--jobs": jobs > 1, "--gpus": gpus, "--retry-failed": retry_failed, "--accept-changes": accept_changes}
+    here = {"--jobs": jobs, "--gpus": gpus, "--retry-failed": retry_failed, "--accept-changes": accept_changes}
     if trackers and (without := [option for option, given in here.items() if given]):
         raise RequestError(f"{without[0]}: is for runs that this command trains itself: agents train these")
     ends, ranges = split_ranges(grid)

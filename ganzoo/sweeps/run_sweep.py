@@ -61,7 +61,7 @@ def sweep(
     overrides: Overrides = (),
     *,
     seeds: int = 1,
-    jobs: int = 1,
+    jobs: int | None = None,
     gpus: Sequence[str] = (),
     name: str | None = None,
     retry_failed: bool = False,
@@ -79,7 +79,7 @@ def sweep(
         vary: the values of each option, such as `{"loss.name": ["hinge", "non_saturating"]}`.
         overrides: `{"run.steps": 1000}` and the like, for all runs.
         seeds: how many runs each combination gets: the recipe's seed, and those that follow it.
-        jobs: how many runs go on at a time.
+        jobs: how many runs go on at a time; default: one, or one for each of `gpus`.
         gpus: their numbers, as `CUDA_VISIBLE_DEVICES` has them; each run gets one. Left out: every run sees all.
         name: of the sweep's directory below `run.root`; default: the recipe's name with "-sweep".
         retry_failed: go on with runs that failed before, from their last checkpoint.
@@ -89,10 +89,15 @@ def sweep(
     Raises:
         GanzooError: the request is wrong, another process runs this sweep, or it was told to stop.
     """
+    jobs = len(gpus) or 1 if jobs is None else jobs
     if jobs < 1:
         raise RequestError(f"--jobs {jobs}: must be 1 or more")
     if gpus:
         check_gpus(gpus)
+    if jobs < len(gpus):
+        raise RequestError(
+            f"--jobs {jobs}: would leave some of --gpus {','.join(gpus)} idle: leave it out for a run on each at a time"
+        )
     plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
     path = plan.root / plan.name
     SweepDirectory.prepare(path, plan)  # refuses before a folder is made

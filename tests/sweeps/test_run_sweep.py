@@ -303,16 +303,31 @@ class TestDecisions:
             signal.signal(signal.SIGHUP, before)
         assert got == passed_on
 
+    @pytest.fixture
+    def six_gpus(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 6)
+
+    @pytest.mark.usefixtures("six_gpus")
     def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        monkeypatch.setattr("torch.cuda.device_count", lambda: 6)
         ganzoo.sweep(tables, {}, seeds=4, jobs=2, gpus=["3", "5"])
         shared = "'OMP_NUM_THREADS': '4', 'CUDA_VISIBLE_DEVICES':"
         assert faked.started == [
             f"tiny seed {seed} {{{shared} '{gpu}'}}" for seed, gpu in ((7, 3), (8, 5), (9, 3), (10, 5))
         ]
+
+    @pytest.mark.usefixtures("six_gpus")
+    def test_each_gpu_has_a_job(self, faked: Faked, tables: Tables):
+        ganzoo.sweep(tables, {}, seeds=3, gpus=["3", "5"])
+        assert [entry.partition("VISIBLE_DEVICES': ")[2] for entry in faked.started] == ["'3'}", "'5'}", "'3'}"]
+
+    @pytest.mark.usefixtures("six_gpus")
+    def test_no_gpu_is_left_idle_silently(self, faked: Faked, tables: Tables):
+        with pytest.raises(RequestError, match="--jobs 1: would leave some of --gpus 3,5 idle: leave it out"):
+            ganzoo.sweep(tables, {}, seeds=3, jobs=1, gpus=["3", "5"])
+        assert faked.started == []
 
     def test_a_killed_run_that_had_reached_its_end_is_complete(self, tmp_path: Path):
         run = RunDirectory(tmp_path)
