@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+from ganzoo.text import counted
+
 
 class GanzooError(Exception):
     """Base class of ganzoo's errors; the command line prints its text and exits with `exit_code`."""
@@ -95,8 +97,9 @@ class RecipeError(RequestError):
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.problems = problems
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))
+        super().__init__(
+            "\n".join([f"{source}: {counted(len(problems), 'problem')}", *(f"  {problem}" for problem in problems)])
+        )
 
 
 class Interrupted(GanzooError):

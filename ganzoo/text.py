@@ -122,6 +122,11 @@ def number(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which ends in "s" unless there is one: 2 runs."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def count(value: int) -> str:
     """Format a large count with its unit: 3.58M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

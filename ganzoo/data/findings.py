@@ -14,6 +14,7 @@ from PIL import Image
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import ContractError, discarded, frame_count, upright_size
+from ganzoo.text import counted
 
 _LEVELS = 256
 _LOOKED_AT = 64
@@ -84,8 +85,8 @@ class Survey:
         if self.dropped:
             cure = ': dataset.frames = "all" takes all' if "frames" in type(config).model_fields else ""
             found.append(
-                f"{self.files} files hold {self.files + self.dropped} frames, of which only the first of each "
-                f"is taken{cure}"
+                f"{counted(self.files, 'file')} with {self.files + self.dropped} frames in all, of which only the "
+                f"first of each is taken{cure}"
             )
         if self.constant > self.images / 2:
             also = "" if config.value_range is None else f", and dataset.value_range, which is {_in_words(config)}"

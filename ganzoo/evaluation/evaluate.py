@@ -210,7 +210,7 @@ def _open_folder(folder: Path, dataset: ImageDatasetConfig, recipe: Recipe, mana
         told = str(error).replace("set dataset.root to", "give --images")
         raise DataError(f"--images {folder}: {told}") from error
     if images.skipped:
-        warn(f"--images {folder}: {len(images.skipped)} images cannot be used and are left out")
+        warn(f"--images {folder}: images that cannot be used, left out: {len(images.skipped)}")
     if len(images) < 2:
         raise DataError(f"--images {folder}: has one image, and scores need two or more")
     return images

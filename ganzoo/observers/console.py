@@ -12,7 +12,7 @@ from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.output import output_error
 from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import has_bar, progress_bar, say
-from ganzoo.text import count, duration, number
+from ganzoo.text import count, counted, duration, number
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""
@@ -100,7 +100,7 @@ class ConsoleObserver:
         self._say_scores(run)
         status, took = run.status, duration(monotonic() - self._started)
         if status in ("complete", "reached"):
-            say(f"complete: {run.step - self._first_step} steps in {took}")
+            say(f"complete: {counted(run.step - self._first_step, 'step')} in {took}")
             self._say_target(run)
         elif status == "interrupted":
             say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.command('resume')}")

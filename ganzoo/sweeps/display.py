@@ -16,7 +16,7 @@ from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.child_processes import Job, tail
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.terminal import has_bar, progress_bar, say, warn
-from ganzoo.text import duration, parse_json
+from ganzoo.text import counted, duration, parse_json
 
 LINE_SECONDS = 60.0
 """Interval between two plain lines of an active run."""
@@ -39,7 +39,8 @@ class SweepDisplay:
 
     def __enter__(self) -> SweepDisplay:
         say(
-            f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
+            f"{self._sweep.path}: {counted(len(self._members), 'run')}, "
+            + counted(len({member.variant for member in self._members}), "variant")
             + (f"; {self._done} are complete" if self._done else "")
         )
         if self._shown:

@@ -26,6 +26,7 @@ from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.plan import Plan, make_plan
 from ganzoo.terminal import say, warn
+from ganzoo.text import counted
 from ganzoo.training.changed_environment import changed_code, refusal
 
 POLL_SECONDS = 0.1
@@ -117,7 +118,7 @@ def sweep(
         kept, now = directory.plugin_code, plan.code
         others = list(changed_code(kept, now)) if waiting else []
         if others and not accept_changes:
-            raise refusal(f"{path}: {len(waiting)} runs are left, and would be of another plugin:", others)
+            raise refusal(f"{path}: {counted(len(waiting), 'run')} left, to be trained by another plugin:", others)
         directory.plugin_code = {**kept, **now} if waiting else {**now, **kept}
         directory.lay_out()
         with SweepDisplay(directory, members) as display:

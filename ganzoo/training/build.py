@@ -186,7 +186,7 @@ def tell_findings(packed: PackedDataset, warn: Callable[[str], None]) -> None:
         warn(f"dataset: {finding}")
     if packed.skipped:
         noun = packed.info.noun
-        warn(f"dataset: {len(packed.skipped)} {noun} cannot be used and are left out: environment.json lists them")
+        warn(f"dataset: {noun} that cannot be used, left out: {len(packed.skipped)}; environment.json lists them")
 
 
 def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute) -> dict[str, Network]:

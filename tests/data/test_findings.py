@@ -386,7 +386,7 @@ def test_images_left_out_are_told_by_a_run(
     tables["dataset"] = {"name": "image_folder", "root": str(root), "image_size": 16, "max_bad_fraction": 0.5}
     tables["run"] |= {"steps": 1}
     ran = command("run", recipe_file(tables))
-    assert "warning: dataset: 1 images cannot be used and are left out: environment.json lists them" in ran.err
+    assert "warning: dataset: images that cannot be used, left out: 1; environment.json lists them" in ran.err
 
 
 def test_no_batch_size_of_zero_is_advised(

@@ -250,7 +250,7 @@ def test_bad_images_of_a_folder_are_left_out_where_the_recipe_leaves_them_out(
     assert "set dataset.max_bad_fraction above their share" in command(*arguments).err
     ended = command(*arguments, "--set", "dataset.max_bad_fraction=0.1")
     assert ended.out.startswith("scores of 200 images")
-    assert f"warning: --images {real}: 1 images cannot be used and are left out" in ended.err
+    assert f"warning: --images {real}: images that cannot be used, left out: 1" in ended.err
 
 
 def test_a_range_of_the_datasets_values_is_not_that_of_other_images(

@@ -326,7 +326,7 @@ class TestSweeps:
         plugin.write_text(LOSS + "# of today\n")
         ganzoo.sweep(tables, {})  # nothing is left to do
         before = json.loads((tmp_path / "runs/tiny-sweep/sweep.json").read_text())
-        with pytest.raises(RequestError, match=r"1 runs are left.*\n  the plugin calm\.py has changed: .*\n.*--accept"):
+        with pytest.raises(RequestError, match=r"1 run left.*\n  the plugin calm\.py has changed: .*\n.*--accept"):
             ganzoo.sweep(tables, {}, seeds=2)
         assert json.loads((tmp_path / "runs/tiny-sweep/sweep.json").read_text()) == before
         assert started == [("tiny seed 7", False)]

@@ -324,6 +324,12 @@ class TestDecisions:
         assert [entry.partition("VISIBLE_DEVICES': ")[2] for entry in faked.started] == ["'3'}", "'5'}", "'3'}"]
 
     @pytest.mark.usefixtures("six_gpus")
+    def test_one_run_is_told_as_one(self, faked: Faked, tables: Tables, capsys: pytest.CaptureFixture[str]):
+        ganzoo.sweep(tables, {}, gpus=["3"])
+        assert "tiny-sweep: 1 run, 1 variant\n" in capsys.readouterr().err
+        assert len(faked.started) == 1
+
+    @pytest.mark.usefixtures("six_gpus")
     def test_no_gpu_is_left_idle_silently(self, faked: Faked, tables: Tables):
         with pytest.raises(RequestError, match="--jobs 1: would leave some of --gpus 3,5 idle: leave it out"):
             ganzoo.sweep(tables, {}, seeds=3, jobs=1, gpus=["3", "5"])

@@ -145,8 +145,8 @@ class ImageFolder(FileDataset):
         outside = [file for file in self._files if not file.folder]
         if outside:
             raise DataError(
-                f'dataset.labels is "folders", and {len(outside)} images lie in {self.root}, so in no class '
-                f'(such as {printable(outside[0].name)}): move them into a folder there, or set it to "none"'
+                f'dataset.labels is "folders", and images lie in {self.root}, so in no class ({len(outside)}, such as '
+                f'{printable(outside[0].name)}): move them into a folder there, or set it to "none"'
             )
         return tuple(sorted({file.folder for file in self._files}, key=natural_key))
 

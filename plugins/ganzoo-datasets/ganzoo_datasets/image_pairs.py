@@ -44,8 +44,8 @@ class ImagePairs(FileDataset):
             single = sorted(domains[0].keys() ^ domains[1].keys())
             if single:
                 raise DataError(
-                    f"{self.root}: {len(single)} images have no counterpart of the same name in the other folder, such "
-                    f'as {printable(str(single[0]))}: remove them, or set dataset.pairing = "unpaired"'
+                    f"{self.root}: images without a counterpart of the same name in the other folder: {len(single)}, "
+                    f'such as {printable(str(single[0]))}: remove them, or set dataset.pairing = "unpaired"'
                 )
             a, b = ([domain[name] for name in sorted(domains[0])] for domain in domains)
         self._files = (b, a) if self.config.direction == "AtoB" else (a, b)

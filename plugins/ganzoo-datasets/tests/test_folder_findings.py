@@ -49,7 +49,7 @@ def test_frames_that_are_dropped_are_told_or_taken(root: Path, kind: str, depth:
     first = pack(root, depth=depth, labels="folders")
     assert len(first) == 4
     assert first.findings == (
-        '2 files hold 10 frames, of which only the first of each is taken: dataset.frames = "all" takes all',
+        '2 files with 10 frames in all, of which only the first of each is taken: dataset.frames = "all" takes all',
     )
     whole = pack(root, depth=depth, labels="folders", frames="all")
     assert whole.findings == ()

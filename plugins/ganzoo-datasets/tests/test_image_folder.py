@@ -135,7 +135,7 @@ def test_folders_as_classes(root):
 def test_an_image_outside_the_classes_is_an_error(root):
     save(root / "dog/a.png")
     save(root / "b.png")
-    with pytest.raises(DataError, match=r"1 images lie in .*pictures.*b\.png"):
+    with pytest.raises(DataError, match=r"images lie in .*pictures.*, so in no class .1, such as .*b\.png"):
         prepare(root, labels="folders")
 
 

@@ -58,7 +58,9 @@ def test_aligned_folders_are_matched_by_name(root: Path):
     assert (grays(reverse.images), grays(reverse.conditions)) == ([0, 1, 2], [100, 101, 102])
     assert reverse.info.condition == ImageSpec(3, 4, 4)
     (root / "A" / "0.png").unlink()
-    with pytest.raises(DataError, match="1 images have no counterpart of the same name in the other folder, such as 0"):
+    with pytest.raises(
+        DataError, match="images without a counterpart of the same name in the other folder: 1, such as 0"
+    ):
         pack(root)
 
 
