@@ -32,6 +32,7 @@ class Memorization:
         copies: share of samples that are nearer than all but 1% of unseen images: about 0.01 where nothing is copied.
         samples_median: median distance of the samples.
         unseen_median: median distance of the unseen images.
+        duplicates: number of images that were to count as unseen and are among the training images, so do not.
         verdict: the conclusion, in words.
     """
 
@@ -39,6 +40,7 @@ class Memorization:
     copies: float
     samples_median: float
     unseen_median: float
+    duplicates: int
     verdict: str
 
 
@@ -58,14 +60,15 @@ def memorization(
     images = training if unseen is None else unseen
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COMPARED]
     own = chosen if unseen is None else None
-    far = _distances(real_images(images, chosen), training, mirrored, own)
-    far = far.sort().values
+    far = _distances(real_images(images, chosen), training, mirrored, own).sort().values
+    duplicates = int((far == 0).sum())  # no copy could be nearer than these
+    unseen_count = len(far) - duplicates
+    far = far[duplicates:] if unseen_count else far
     below, up_to = (torch.searchsorted(far, near, right=right).double() for right in (False, True))
     nearer = 1 - float((below + up_to).mean()) / (2 * len(far))
     copies = float((near < far[int(NEAR * len(far))]).double().mean())
-    return Memorization(
-        nearer, copies, float(near.median()), float(far.median()), _verdict(copies, len(near), len(far))
-    )
+    verdict = _verdict(copies, len(near), unseen_count)
+    return Memorization(nearer, copies, float(near.median()), float(far.median()), duplicates, verdict)
 
 
 def _distances(queries: Tensor, training: StoredImages, mirrored: bool, own: Tensor | None = None) -> Tensor:

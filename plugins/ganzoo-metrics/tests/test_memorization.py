@@ -65,6 +65,25 @@ def test_a_generator_that_memorizes_is_told(training: PackedDataset, held_out: b
     assert found.samples_median < found.unseen_median
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_images_that_are_in_the_training_set_are_not_unseen(training: PackedDataset, held_out: bool):
+    """As duplicates of a dataset are: no copy is nearer than these, so that none would be told."""
+    twice = replace(training, images=np.concatenate([training.images, training.images[:9]]))
+    unseen = discs(2)
+    mixed = replace(unseen, images=np.concatenate([unseen.images, training.images[:9]]))
+    noise = 0.01 * torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = memorization(images(training, 100) + noise, twice, mixed if held_out else None)
+    assert found.duplicates == (9 if held_out else 18)
+    assert found.copies == 1
+    assert found.verdict == "memorized: most samples are copies of training images"
+
+
+def test_without_any_unseen_image_there_is_no_verdict(training: PackedDataset):
+    found = memorization(images(training, 100), training, training)
+    assert found.duplicates == 300
+    assert found.verdict.startswith("0 unseen images are too few to tell")
+
+
 def test_a_few_copies_are_told_by_their_share(training: PackedDataset):
     found = memorization(torch.cat([images(training, 20), images(discs(1, 80))]), training)
     assert found.copies == pytest.approx(0.2, abs=0.05)  # and the 1% that are as near by chance
