@@ -276,6 +276,13 @@ def class_scores(logits: Tensor) -> ClassScores:
     )
 
 
+def unknown_classes(inputs: MetricInputs) -> str:
+    """Say that the classifier does not find all classes among the real images themselves; empty if it does."""
+    known, classes = class_scores(inputs.real).covered, inputs.real.shape[1]
+    few = f"among the real images themselves the classifier finds {known:,} of {classes:,} classes"
+    return few if known < classes else ""
+
+
 class ClassCoverage(StandardMetric):
     """The classes of the dataset that a classifier finds among the samples."""
 
@@ -293,10 +300,10 @@ class ClassCoverage(StandardMetric):
         return {"classes_covered": seen.covered, "balance": seen.balance, "confidence": seen.confidence}
 
     def caveat(self, inputs: MetricInputs) -> str:
-        """Fewer samples than ten of each class, which an even split would give."""
+        """Fewer samples than ten of each class, which an even split would give, or a classifier that lacks some."""
         count, classes = len(inputs.fake), inputs.fake.shape[1]
         few = f"{count:,} samples for {classes:,} classes, fewer than ten of each: a class may be missing by chance"
-        return few if count < 10 * classes else ""
+        return "; ".join(filter(None, (few if count < 10 * classes else "", unknown_classes(inputs))))
 
 
 class ClassAccuracy(StandardMetric):
@@ -314,6 +321,10 @@ class ClassAccuracy(StandardMetric):
         shares = [right[inputs.labels == index].double().mean() for index in range(inputs.fake.shape[1])]
         inputs.details["class_accuracies"] = [None if share.isnan() else round(float(share), 4) for share in shares]
         return {"class_accuracy": float(right.double().mean())}
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images, or a classifier that does not know all classes."""
+        return "; ".join(filter(None, (too_few(inputs), unknown_classes(inputs))))
 
 
 class Memorization(StandardMetric):

@@ -291,6 +291,16 @@ def test_classes_are_those_of_the_samples_and_the_confidence_on_real_images_is_b
     assert inputs.details == {"classes": 3, "class_counts": [2, 2, 0], "real_confidence": pytest.approx(1 / 3)}
 
 
+@pytest.mark.parametrize("metric", [metrics.ClassCoverage, metrics.ClassAccuracy])
+def test_a_classifier_that_does_not_find_the_classes_of_real_images_is_told(metric: type[metrics.StandardMetric]):
+    """Else what it does not know seems to be missing among the samples."""
+    known, all_classes = 100.0 * torch.eye(3)[torch.arange(200) % 2], 100.0 * torch.eye(3)[torch.arange(200) % 3]
+    scored = metric(metric.Config(name="any"))
+    told = scored.caveat(inputs_of(known, all_classes, "class_logits"))
+    assert told == "among the real images themselves the classifier finds 2 of 3 classes"
+    assert scored.caveat(inputs_of(all_classes, known, "class_logits")) == ""
+
+
 def test_diversity_is_that_of_the_samples():
     real = gaussian(50, 4, 0)
     found = metrics.Diversity(configs.DiversityConfig(name="diversity")).compute(inputs_of(real, real / 4))
