@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from math import sqrt
 from operator import itemgetter
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ganzoo.plugin import Batch, DatasetInfo, Discriminator, Overrides, RequestError, TrainedRun
+from ganzoo.plugin import Batch, DatasetInfo, Discriminator, Overrides, RequestError, StoredImages, TrainedRun, warn
 
 ROLE = "discriminator"
 BATCH = 128
@@ -62,7 +64,7 @@ def overfitting(
     """Compare a discriminator's logits for training images, unseen images and generated ones; needs the dataset.
 
     Augmentations of training are not applied. Labels and conditions of generated images are those of the training
-    images.
+    images. Of the unseen images, those that are among the training images pixel for pixel are left out, with a warning.
 
     Args:
         run: a trained run.
@@ -88,8 +90,11 @@ def overfitting(
         )
         raise RequestError(f"name images that it was not trained on: {way}")
     training, unseen = run.training_set(), run.open_dataset(dataset, changes)[0]
-    if unseen.checksum == training.checksum:
+    order = not_among(training, unseen, drawn(len(unseen), len(unseen), seed))
+    if not len(order):
         raise RequestError("the unseen images are those that it was trained on: name others, by --set or --dataset")
+    if len(order) < len(unseen):
+        warn(f"{len(unseen) - len(order)} of {len(unseen)} unseen images are training images too, and are left out")
     discriminator = run.discriminator
     try:
         run.weights_name("raw")
@@ -100,8 +105,9 @@ def overfitting(
         ) from error
     check_fits(discriminator, training.info, f"{run.path}: the training images")
     check_fits(discriminator, unseen.info, f"{run.path}: the unseen images")
-    count = min(count, len(training), len(unseen))
-    seen, other = (run.real_batch(packed, drawn(len(packed), count, seed), ROLE) for packed in (training, unseen))
+    count = min(count, len(training), len(order))
+    seen = run.real_batch(training, drawn(len(training), count, seed), ROLE)
+    other = run.real_batch(unseen, order[:count], ROLE)
     made = run.images(run.latents(count, seed), seen.labels, seen.condition, weights="raw", seed=seed)
     loss = run.manager.registries.losses[run.recipe.loss.name].load()
     said = [logits(discriminator, group) for group in (seen, other, replace(seen, real=made))]
@@ -132,6 +138,17 @@ def check_fits(discriminator: Discriminator, info: DatasetInfo, what: str) -> No
 def drawn(total: int, count: int, seed: int) -> Tensor:
     """Draw indices (count,), each at most once."""
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
+
+
+def not_among(training: StoredImages, others: StoredImages, order: Tensor) -> Tensor:
+    """Return those of the indices `order` whose samples are not among the training set's, by hashes of their pixels."""
+    known = {digest(sample) for sample in training.images}
+    return order[[digest(others.images[index]) not in known for index in order.tolist()]]
+
+
+def digest(sample: npt.NDArray[Any]) -> bytes:
+    """Return a hash of a stored sample, 16 bytes."""
+    return hashlib.blake2b(sample.tobytes(), digest_size=16).digest()
 
 
 @torch.inference_mode()

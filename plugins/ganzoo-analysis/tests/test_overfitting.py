@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from ganzoo_analysis.overfitting import overfitting, ratio
+from ganzoo_analysis.overfitting import logits, overfitting, ratio
 from PIL import Image
 
 from ganzoo import api
@@ -97,6 +97,20 @@ def test_logits_are_those_of_the_network(trained: Path):
     assert found.training.deviation == pytest.approx(said.std().item(), abs=1e-4)
     assert found.training.probability == pytest.approx(said.sigmoid().mean().item(), abs=1e-4)
     assert found.generated.mean == pytest.approx(made.mean().item(), abs=1e-4)
+
+
+def test_training_images_are_not_taken_for_unseen_ones(command: Command, trained: Path):
+    """As of a dataset of which the run has a part: 64 of these 200."""
+    ended = command("overfitting", trained, "--set", "dataset.count=200", "--json")
+    assert "warning: 64 of 200 unseen images are training images too, and are left out" in ended.err
+    told = json.loads(ended.out)
+    assert told["unseen"]["count"] == 64
+    run = api.load_run(trained)
+    training, more = run.training_set(), run.open_dataset(overrides={"dataset.count": 200})[0]
+    assert (training.images == more.images[:64]).all()
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    others = logits(run.discriminator, run.real_batch(more, order[order >= 64][:64], "discriminator"))
+    assert told["unseen"]["mean"] == pytest.approx(others.mean().item())
 
 
 def test_unseen_images_of_the_recipe(command: Command, tmp_path: Path, tables_in: Tables):
